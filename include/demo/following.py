@@ -1,0 +1,84 @@
+"""Runs one week through Airflow and says what happens, one line per step."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from demo.airflow_api import FINISHED_RUN, FINISHED_TASK, AirflowApi, TaskRun
+from retraining.errors import RetrainingError
+
+STEPS = ("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "promote")
+_DAG_SECONDS = 120
+_RUN_SECONDS = 900
+_POLL_SECONDS = 0.4
+
+Told = Callable[[str], None]
+
+
+def wait_for_dag(api: AirflowApi, dag_id: str) -> None:
+    """Wait until Airflow has parsed the DAG, and let it run.
+
+    Raises:
+        RetrainingError: It has not within two minutes; says what is wrong with the DAG files.
+    """
+    deadline = time.monotonic() + _DAG_SECONDS
+    while not api.has_dag(dag_id):
+        if time.monotonic() > deadline:
+            wrong = "; ".join(api.import_errors()) or "no import error either"
+            raise RetrainingError(f"Airflow did not find the DAG {dag_id}: {wrong}.")
+        time.sleep(_POLL_SECONDS)
+    api.unpause(dag_id)
+
+
+def give_up_old_runs(api: AirflowApi, dag_id: str) -> int:
+    """Fail what an interrupted demo left running; its finished steps are reused anyway."""
+    stale = [run for run in api.runs(dag_id) if run["state"] not in FINISHED_RUN]
+    for run in stale:
+        api.fail_run(dag_id, run["dag_run_id"])
+    return len(stale)
+
+
+def run_week(
+    api: AirflowApi, dag_id: str, week: str, *, reason: str, told: Told
+) -> tuple[str, float]:
+    """Trigger a week and follow it to its end.
+
+    Returns:
+        Airflow's run id and the seconds that it took.
+
+    Raises:
+        RetrainingError: It did not end, or a task other than the gate failed.
+    """
+    started = time.monotonic()
+    run_id = api.trigger(dag_id, {"week": week, "reason": reason})
+    printed: set[str] = set()
+    while True:
+        state = api.run_state(dag_id, run_id)
+        tasks = api.tasks(dag_id, run_id)
+        for step in STEPS:
+            of_step = [task for task in tasks if task.task_id == step]
+            if step not in printed and of_step and all(t.state in FINISHED_TASK for t in of_step):
+                printed.add(step)
+                told(f"{week}  {step:<11} {_said(step, of_step)}")
+        if state in FINISHED_RUN:
+            break
+        if time.monotonic() - started > _RUN_SECONDS:
+            raise RetrainingError(
+                f"The run of {week} did not end within {_RUN_SECONDS} seconds; see its page."
+            )
+        time.sleep(_POLL_SECONDS)
+    broken = sorted({t.task_id for t in tasks if t.state == "failed" and t.task_id != "gate"})
+    if broken:
+        raise RetrainingError(f"{', '.join(broken)} broke in {week}: its log says why.")
+    return run_id, time.monotonic() - started
+
+
+def _said(step: str, tasks: Sequence[TaskRun]) -> str:
+    seconds = max((task.seconds or 0.0) for task in tasks)
+    states = {task.state for task in tasks}
+    if states == {"success"}:
+        many = f", {len(tasks)} sources" if len(tasks) > 1 else ""
+        return f"done in {seconds:.1f} s{many}"
+    if states == {"failed"} and step == "gate":
+        return f"REFUSED in {seconds:.1f} s: the gate is red, the champion stays"
+    shown = {"upstream_failed": "not reached", "skipped": "skipped, nothing to do"}
+    return ", ".join(sorted(shown.get(str(state), str(state)) for state in states))

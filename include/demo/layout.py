@@ -1,0 +1,116 @@
+"""Lays out the demo's workspace: data, keys, and three weeks of signed batches, one poisoned.
+
+Calling it again changes nothing and finishes what was interrupted. Keys and signatures are made by
+the functions behind `retraining keys create` and `retraining sign-batch`.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from demo.cut_data import DATA, DIGIT_READER, SPAM_FILTER, WEEKS
+from retraining.keyring import create_team_keys, provider_key, sign_delivery
+from retraining.settings import REPOSITORY, Settings
+from retraining.sign_batch import manifest_path
+from retraining.store import open_store
+
+MODELS = ("spam_filter", "digit_reader")
+POISONED_WEEK = "2026-W42"
+_OWN_COLUMNS = ["week", "source"]  # of the pool; nobody delivers them
+
+
+@dataclass(frozen=True)
+class Poison:
+    """One-directional label flips by one source: the crudest poison there is.
+
+    Attributes:
+        share: Of the rows of `victim` that the source relabels as `target`.
+    """
+
+    source: str
+    victim: str
+    target: str
+    share: float
+
+
+# A feed that sells spam as wanted mail.
+POISON = {"spam_filter": Poison("purchased_feed", victim="spam", target="ham", share=1.0)}
+
+
+def demo_settings(home: Path) -> Settings:
+    """Settings of a workspace that lies wholly in `home`, whatever the environment says."""
+    home = home.expanduser().resolve()
+    return Settings(
+        home=home,
+        store=str(home / "store"),
+        pipelines=REPOSITORY / "include" / "pipelines",
+        keys=home / "keys",
+        root_key=home / "keys" / "root.pub.json",
+        memory=home / "memory",
+    )
+
+
+def lay_out(
+    home: Path, *, models: Sequence[str] = MODELS, poison_week: str | None = POISONED_WEEK
+) -> Settings:
+    """Make `home` a workspace in which every week of `models` can be run.
+
+    Args:
+        poison_week: Week in which one source of the spam filter lies; None: nobody does.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+    """
+    settings = demo_settings(home)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if not open_store(settings.store).names("trust"):
+        # Of all models, so that another one can be laid out later.
+        create_team_keys(settings, providers=[*SPAM_FILTER.shares, *DIGIT_READER.shares])
+    for model in models:
+        folder = settings.home / "data" / model
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("reference.parquet", "holdout.parquet", "ATTRIBUTION.md"):
+            if not (folder / name).exists():
+                _copy(DATA / model / name, folder / name)
+        pool = pd.read_parquet(DATA / model / "pool.parquet")
+        for (source, week), rows in pool.groupby(["source", "week"], sort=True):
+            if poison_week == week and model in POISON:
+                rows = poisoned(rows, POISON[model])
+            _deliver(settings, str(source), str(week), rows)
+    return settings
+
+
+def poisoned(rows: pd.DataFrame, poison: Poison) -> pd.DataFrame:
+    """The same rows, as the poisoner hands them in; rows of other sources stay as they are."""
+    victims = rows.index[(rows["source"] == poison.source) & (rows["label"] == poison.victim)]
+    flipped = rows.copy()
+    flipped.loc[victims[: round(poison.share * len(victims))], "label"] = poison.target
+    return flipped
+
+
+def _deliver(settings: Settings, source: str, week: str, rows: pd.DataFrame) -> None:
+    """What the provider does: lay the file down, then sign it. The manifest comes last."""
+    folder = settings.home / "inbox" / source / week
+    if manifest_path(folder).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(rows.drop(columns=_OWN_COLUMNS), preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(), folder / f"{source}-{week}.parquet")
+    sign_delivery(
+        folder,
+        key=provider_key(settings.keys, source),
+        dataset=source,
+        batch=week,
+        sequence=1 + WEEKS.index(week),
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)

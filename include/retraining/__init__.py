@@ -1,0 +1,1 @@
+"""The domain: what each retraining step does, without Airflow and without TensorFlow."""

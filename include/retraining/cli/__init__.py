@@ -1,0 +1,10 @@
+"""The command line: the same steps without Airflow, for a laptop, a test and an auditor.
+
+`common` holds the application; each other module adds its commands to it. Nothing slow is imported
+here: a command imports what it needs when it runs, so that `retraining --help` answers at once.
+"""
+
+from retraining.cli import start, weeks, models, verification, keys  # isort: skip - the order of `--help`
+from retraining.cli.common import app
+
+__all__ = ["app", "keys", "models", "start", "verification", "weeks"]

@@ -1,0 +1,130 @@
+"""The gate: the reports of all steps become the week's one decision.
+
+Pure, without clock, store or randomness, so that an auditor replays it byte for byte. Every check
+says what was seen, what is allowed and what to do next, and the verdict is the worst of them:
+
+* REJECT: the challenger is surely bad;
+* HOLD: it may be bad, or there was too little to tell, or the data were not in order;
+* PROMOTE: every check passed.
+
+`data_checks` look at the rows, `model_checks` at the challenger, `wording` writes the sentence
+that the on-call reads first.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from retraining.digests import Digest, canonical_json
+from retraining.errors import ChainBrokenError
+from retraining.gate.data_checks import check_data
+from retraining.gate.model_checks import check_model
+from retraining.gate.wording import sentence
+from retraining.records import (
+    GateDecision,
+    PinnedRun,
+    ProvenanceReport,
+    ScreeningReport,
+    TrainingReport,
+    ValidationReport,
+    Verdict,
+)
+from retraining.spec import PipelineSpec
+
+__all__ = ["decide", "sentence", "worst"]
+
+_BY_WEIGHT: tuple[Verdict, ...] = ("PROMOTE", "HOLD", "REJECT")
+
+
+def decide(
+    pinned: PinnedRun,
+    pinned_digest: Digest,
+    spec: PipelineSpec,
+    provenance: Sequence[ProvenanceReport],
+    screening: ScreeningReport,
+    training: TrainingReport | None,
+    validation: ValidationReport | None,
+) -> GateDecision:
+    """Decide about the week.
+
+    Args:
+        pinned: What the run was fixed to before it started.
+        pinned_digest: Under which name it is on record.
+        spec: The pinned one.
+        provenance: One report per batch, in any order.
+        screening: Its conclusion about the same batches.
+        training: None when screening refused the week.
+        validation: None when there is no challenger.
+
+    Raises:
+        ChainBrokenError: The reports are not about the same run: nothing can be decided.
+    """
+    require_one_chain(pinned, spec, provenance, screening, training, validation)
+    checks = (
+        *check_data(pinned, spec, provenance, screening),
+        *check_model(pinned, spec, screening, training, validation),
+    )
+    return GateDecision(
+        model=pinned.model,
+        week=pinned.week,
+        pinned_run=pinned_digest,
+        verdict=worst(check.verdict for check in checks),
+        checks=checks,
+        challenger=training.model if training else None,
+        champion=pinned.champion,
+        registry_head=pinned.registry_head,
+        policy=pinned.policy,
+        spec=pinned.spec,
+        dry_run=pinned.dry_run,
+    )
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict that counts: REJECT before HOLD before PROMOTE."""
+    return max(verdicts, key=_BY_WEIGHT.index)
+
+
+def require_one_chain(
+    pinned: PinnedRun,
+    spec: PipelineSpec,
+    provenance: Sequence[ProvenanceReport],
+    screening: ScreeningReport,
+    training: TrainingReport | None,
+    validation: ValidationReport | None,
+) -> None:
+    """Raise ChainBrokenError unless all reports are about this run and about one another."""
+    policy = Digest.of(canonical_json(spec.policy()))
+    _require(pinned.spec == Digest.of(spec.to_json()), "spec", pinned.spec)
+    _require(pinned.policy == policy, "policy", pinned.policy)
+    arrived = {report.batch: report for report in provenance}
+    screened = {batch.batch: batch for batch in screening.batches}
+    if len(arrived) != len(provenance) or len(screened) != len(screening.batches):
+        raise ChainBrokenError("A batch has two reports; expected one each. Start the week again.")
+    if arrived.keys() != screened.keys():
+        odd = sorted(str(batch) for batch in arrived.keys() ^ screened.keys())
+        raise ChainBrokenError(
+            f"Provenance and screening are about different batches: {', '.join(odd)}. Expected the"
+            " same in both. Start the week again."
+        )
+    for batch, report in arrived.items():
+        if report.refusal is not None and screened[batch].accepted is not None:
+            raise ChainBrokenError(
+                f"Screening accepted rows of {batch}, which provenance had refused"
+                f" ({report.refusal.code}). Start the week again."
+            )
+        _require(
+            screened[batch].batch_digest in (None, report.batch_digest),
+            f"rows of {batch}",
+            report.batch_digest,
+        )
+    if validation is not None:
+        challenger = training.model if training else None
+        _require(validation.challenger == challenger, "challenger", challenger)
+        _require(validation.champion == pinned.champion, "champion", pinned.champion)
+        _require(validation.holdout == pinned.holdout, "holdout", pinned.holdout)
+
+
+def _require(same: bool, what: str, expected: Digest | None) -> None:
+    if not same:
+        raise ChainBrokenError(
+            f"The reports are about another {what} than the run pinned or trained:"
+            f" expected {expected or 'none'}. Start the week again."
+        )

@@ -1,0 +1,14 @@
+"""The first parse of bytes that somebody else wrote: in a child process, within limits.
+
+A provider, or whoever got hold of its key, may hand in a file that makes a parser run code or eat
+all memory. So the parse happens in a process that inherits none of our secrets, may use a fixed
+amount of memory and time, and hands back two plain Parquet files.
+
+`parse` is our side; `child` is the process, with `readers` for structure and `values` for values;
+`contract` is what crosses between the two.
+"""
+
+from retraining.parsing.contract import MAX_ROW_ID_BYTES, row_schema
+from retraining.parsing.parse import ParsedRows, parse_files, read_pinned
+
+__all__ = ["MAX_ROW_ID_BYTES", "ParsedRows", "parse_files", "read_pinned", "row_schema"]

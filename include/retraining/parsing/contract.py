@@ -1,0 +1,80 @@
+"""What crosses between the parser's process and ours: a request, an answer, two Parquet files.
+
+Paths are relative to the folder that both work in, except those of the delivered files.
+"""
+
+import pyarrow as pa
+from pydantic import Field
+
+from retraining.records import Record, Refusal
+from retraining.spec import FileFormat, PipelineSpec
+
+REQUEST, ANSWER = "request.json", "answer.json"
+ROWS, FAULTS = "rows.parquet", "faults.parquet"
+
+MAX_ROW_ID_BYTES = 256
+
+FAULT_SCHEMA = pa.schema(
+    [
+        ("row_id", pa.string()),  # null when it is missing or itself at fault
+        ("file", pa.string()),
+        ("line", pa.int64()),  # number of the row in its file, from 1; a CSV's header has none
+        ("reasons", pa.list_(pa.string())),
+    ]
+)
+
+
+class ParseRequest(Record):
+    """What to parse.
+
+    Attributes:
+        files: Name, for messages and for `faults.parquet`, and path of each file, in order.
+        max_rows: Of all files together.
+    """
+
+    spec: PipelineSpec
+    files: tuple[tuple[str, str], ...]
+    format: FileFormat
+    max_rows: int = Field(ge=1)
+
+
+class ParseAnswer(Record):
+    """What came of it.
+
+    Attributes:
+        n_rows: Rows delivered: those in `rows.parquet` and those in `faults.parquet`.
+        fault_counts: Rows per reason; one row may have several.
+        refusal: Set when the batch cannot be used as a whole; nothing else is set then.
+    """
+
+    n_rows: int = Field(default=0, ge=0)
+    n_faulty: int = Field(default=0, ge=0)
+    fault_counts: dict[str, int] = Field(default_factory=dict)
+    refusal: Refusal | None = None
+
+
+def row_schema(spec: PipelineSpec) -> pa.Schema:
+    """Columns of `rows.parquet`, in the order of `spec.columns`; no value is null.
+
+    Row ids, categories and labels are text; numbers float64; images binary; times in microseconds
+    of UTC (a delivered time without zone is taken for UTC).
+    """
+    kinds = {feature.name: feature.kind for feature in spec.features}
+    types = {"number": pa.float64(), "image": pa.binary(), "category": pa.string()}
+    of_roles = {spec.row_id: pa.string(), spec.label.column: pa.string()}
+    if spec.event_time:
+        of_roles[spec.event_time] = pa.timestamp("us", tz="UTC")
+    return pa.schema([(c, of_roles[c] if c in of_roles else types[kinds[c]]) for c in spec.columns])
+
+
+def max_row_bytes(spec: PipelineSpec) -> int:
+    """Bytes that one row without faults may take before compression, rounded up generously."""
+    total = 0
+    for field in row_schema(spec):
+        if field.type == pa.float64():
+            total += 32  # a decimal256 is the widest number
+        elif field.type == pa.string():
+            total += MAX_ROW_ID_BYTES + 8
+        else:
+            total += 64
+    return total + sum(f.n_bytes for f in spec.features if f.kind == "image")

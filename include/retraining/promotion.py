@@ -1,0 +1,48 @@
+"""Promotion: a verified decision becomes the next entry of the registry.
+
+Pure: what the entry says follows from the verified chain and the registry before it, so an
+auditor can derive it again and compare. HOLD and REJECT are entries too: the next run has to
+know that the week was looked at.
+"""
+
+from retraining.evidence import TrustList
+from retraining.records import RegisteredBatch, RegistryEntry
+from retraining.registry import Registry
+from retraining.verify import VerifiedDecision
+
+
+def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -> RegistryEntry:
+    """The registry entry that a verified decision leads to."""
+    decision, run = verified.decision, verified.pinned.run
+    promoted = decision.verdict == "PROMOTE"
+    provenance = {report.batch: report for report in verified.provenance}
+    batches = tuple(
+        RegisteredBatch(
+            batch=screened.batch,
+            batch_digest=screened.batch_digest,
+            sequence=provenance[screened.batch].sequence,
+            n_rows=screened.n_rows,
+            n_quarantined=screened.n_quarantined,
+            accepted=screened.accepted,
+            refusal_code=screened.refusal.code if screened.refusal else None,
+        )
+        for screened in verified.screening.batches
+    )
+    return RegistryEntry(
+        model=run.model,
+        sequence=len(before.links) + 1,
+        previous=before.head,
+        verdict=decision.verdict,
+        week=run.week,
+        attempt=run.attempt,
+        decision=verified.digest,
+        decision_report=decision.identity,
+        spec=run.spec,
+        policy=run.policy,
+        trust_list=trust.digest,
+        trust_version=trust.version,
+        batches=batches,
+        ledger_head=verified.training.ledger_head if verified.training else None,
+        champion=decision.challenger if promoted else before.champion,
+        version=before.version + promoted,
+    )

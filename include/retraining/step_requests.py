@@ -1,0 +1,141 @@
+"""What exactly a step is asked, as one digest per step.
+
+A finished step is reused only if its whole request matches, and the verifier computes the same
+digests again: so a record made under another spec, policy, code, trust list or input is noticed
+both by the next run and by an auditor. Pure functions of the pinned run.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from retraining.digests import Digest, canonical_json
+from retraining.errors import ConfigError
+from retraining.records import BatchId, Block, PinnedRun, RegisteredBatch, ScreeningReport, Step
+from retraining.spec import PipelineSpec
+
+_INCLUDE = Path(__file__).resolve().parents[1]
+_CODE = ("retraining", "dp_trainer")
+_LOCKS = ("requirements.lock", "requirements-trainer.lock")
+
+
+@cache
+def code_version() -> Digest:
+    """SHA-256 over our sources and both lock files: what "the same code" means."""
+    files = [p for package in _CODE for p in sorted((_INCLUDE / package).rglob("*.py"))]
+    files += [_INCLUDE.parent / name for name in _LOCKS]
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"{path} is missing: the lock files belong beside include/, as in the repository."
+            ) from error
+        name = path.relative_to(_INCLUDE.parent).as_posix()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return Digest.from_hex(digest.hexdigest())
+
+
+def blocks_of(screening: ScreeningReport) -> tuple[Block, ...]:
+    """The accepted rows of a screened week, batch by batch."""
+    return tuple(
+        Block(batch=screened.batch, rows=screened.accepted)
+        for screened in screening.batches
+        if screened.accepted is not None
+    )
+
+
+def batches_of(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """The batches that the privacy ledger charges when these rows are read."""
+    return tuple(str(block.batch) for block in blocks)
+
+
+@dataclass(frozen=True)
+class PinnedContext:
+    """A pinned run, opened: its attestation's digest, its report and the spec that it names."""
+
+    digest: Digest
+    run: PinnedRun
+    spec: PipelineSpec
+
+    def batches(self) -> list[BatchId]:
+        """Every batch that the run has to look at, sources left out by hand excepted."""
+        left_out = set(self.run.left_out)
+        return [
+            BatchId(source=source.name, week=week)
+            for week in self.run.weeks
+            for source in self.spec.sources
+            if not {source.name, f"{source.name}@{week}"} & left_out
+        ]
+
+    def of(self, step: Step, **parts: Any) -> Digest:
+        """Digest of a request of `step`: the parts, and what every step depends on."""
+        return Digest.of(
+            canonical_json(
+                {
+                    "step": step,
+                    "model": self.run.model,
+                    "code": self.run.code_version,
+                    "trust_list": self.run.trust_list,
+                    **parts,
+                }
+            )
+        )
+
+    def ingest(self, batch: BatchId, report: Digest) -> Digest:
+        """The inbox lies outside our control, so what was found there is part of the request."""
+        source = self.spec.source(batch.source).model_dump(mode="json")
+        return self.of("ingest", week=batch.week, source=source, found=report)
+
+    def provenance(
+        self, batch: BatchId, ingested: Digest, history: Sequence[RegisteredBatch]
+    ) -> Digest:
+        """Provenance of one batch, given what its source delivered before."""
+        return self.of(
+            "provenance",
+            week=batch.week,
+            source=self.spec.source(batch.source).model_dump(mode="json"),
+            ingested=ingested,
+            history=[item.model_dump(mode="json") for item in history],
+        )
+
+    def screening(self, provenance: Mapping[str, Digest], blocks: Sequence[Block]) -> Digest:
+        """Screening of all batches against reference set and accepted history."""
+        return self.of(
+            "screening",
+            spec=self.run.spec,
+            week=self.run.week,
+            weeks=list(self.run.weeks),
+            reference=self.run.reference,
+            holdout=self.run.holdout,
+            provenance=dict(provenance),
+            blocks=[block.model_dump(mode="json") for block in blocks],
+        )
+
+    def training(self, screening: Digest, blocks: Sequence[Block]) -> Digest:
+        """Training on the new and the window's accepted rows."""
+        return self.of(
+            "training",
+            spec=self.run.spec,
+            reference=self.run.reference,
+            screening=screening,
+            blocks=[block.model_dump(mode="json") for block in blocks],
+        )
+
+    def validation(self, training: Digest) -> Digest:
+        """Validation of one challenger against the pinned champion."""
+        return self.of(
+            "validation",
+            spec=self.run.spec,
+            training=training,
+            champion=self.run.champion,
+            holdout=self.run.holdout,
+        )
+
+    def gate(self, inputs: Mapping[str, Digest]) -> Digest:
+        """The gate's decision on everything above."""
+        return self.of("gate", inputs=dict(inputs))

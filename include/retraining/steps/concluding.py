@@ -1,0 +1,147 @@
+"""Gate and promotion: the one decision, and the next entry of the registry."""
+
+from collections.abc import Sequence
+
+from retraining import gate, promotion
+from retraining.digests import Digest
+from retraining.errors import ChainBrokenError, NameTakenError, RegistryMovedError
+from retraining.recording import StepResult
+from retraining.records import (
+    GateDecision,
+    ProvenanceReport,
+    RegistryEntry,
+    ScreeningReport,
+    TrainingReport,
+    ValidationReport,
+)
+from retraining.registry import Registry
+from retraining.signed_chain import Link, registry_chain
+from retraining.step_requests import PinnedContext
+from retraining.steps.workbench import Workbench
+from retraining.verify import verify_decision
+
+
+def decide(
+    bench: Workbench,
+    run: Digest,
+    *,
+    provenance: Sequence[Digest],
+    screening: Digest,
+    training: Digest | None,
+    validation: Digest | None,
+) -> StepResult[GateDecision]:
+    """Turn the reports of all steps into the week's one signed decision.
+
+    HOLD and REJECT are appended to the registry here; PROMOTE is by promotion.
+
+    Raises:
+        RegistryMovedError: Another run concluded since this one was pinned.
+    """
+    pinned = bench.pinned(run)
+    registry = bench.registry(pinned.run.model)
+    if earlier := _concluded(bench, pinned, registry):
+        return earlier
+    if registry.head != pinned.run.registry_head:
+        raise RegistryMovedError(
+            f"Another run of {pinned.run.model} concluded since this one was pinned, so its"
+            " comparison is stale. Start the week again."
+        )
+    recorder = bench.recorder(pinned)
+    started = recorder.started()
+    inputs = {"pin": run, "screening": screening}
+    sources = {}
+    for digest in provenance:
+        verified = bench.open(pinned, "provenance", digest, ProvenanceReport)
+        batch = verified.report.batch
+        sources[batch] = verified.report
+        inputs[f"provenance/{batch.source}/{batch.week}"] = digest
+        inputs[f"ingest/{batch.source}/{batch.week}"] = verified.attestation.inputs["ingest"]
+    inputs |= {"training": training} if training else {}
+    inputs |= {"validation": validation} if validation else {}
+    decision = gate.decide(
+        pinned.run,
+        run,
+        pinned.spec,
+        [sources[batch] for batch in pinned.batches() if batch in sources],
+        bench.open(pinned, "screening", screening, ScreeningReport).report,
+        bench.open(pinned, "training", training, TrainingReport).report if training else None,
+        bench.open(pinned, "validation", validation, ValidationReport).report
+        if validation
+        else None,
+    )
+    result = recorder.conclude(
+        "gate",
+        decision,
+        model=pinned.run.model,
+        week=pinned.run.week,
+        request=pinned.gate(inputs),
+        started_on=started,
+        inputs=inputs | ({"registry-head": registry.head} if registry.head else {}),
+        artefacts={"model": decision.challenger} if decision.challenger else {},
+        policy=pinned.run.policy,
+        passed=decision.verdict == "PROMOTE",
+        memo=False,
+    )
+    if decision.verdict != "PROMOTE" and not decision.dry_run:
+        _append(bench, result.attestation.digest, registry)
+    bench.mirror.decided(pinned.run, decision)
+    return result
+
+
+def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:
+    """Verify the decision and its whole chain, and append the new champion.
+
+    Nothing that Airflow says is believed: whoever marks the gate green, or writes its XCom,
+    arrives here with no signed PROMOTE for the current registry head.
+
+    Raises:
+        ChainBrokenError: The decision is not what it claims, or says no.
+        RegistryMovedError: It was made before the newest registry entry.
+    """
+    registry = bench.registry(bench.decision(decision).attestation.model)
+    for link in registry.links:
+        if link.record.decision == decision and link.record.verdict == "PROMOTE":
+            return link  # a retry after the append: promoted exactly once
+    link = _append(bench, decision, registry, must_promote=True)
+    bench.mirror.promoted(link.record)
+    return link
+
+
+def _append(
+    bench: Workbench, decision: Digest, registry: Registry, *, must_promote: bool = False
+) -> Link[RegistryEntry]:
+    verified = verify_decision(bench.store, bench.trust, decision, registry)
+    if must_promote and not verified.decision.promotes:
+        raise ChainBrokenError(
+            f"The signed decision for {registry.model} {verified.decision.week} is"
+            f" {verified.decision.verdict}{', a dry run' * verified.decision.dry_run}, so"
+            " nothing is promoted, whatever the task's colour says."
+        )
+    trust = bench.trust.named(verified.pinned.run.trust_list)
+    if trust.digest != bench.trust.latest.digest:
+        raise RegistryMovedError(
+            "The trust list changed since this run was pinned. Start the week again."
+        )
+    entry = promotion.next_entry(verified, registry, trust)
+    chain = registry_chain(bench.store, bench.trust, registry.model)
+    try:
+        link = chain.append(entry, bench.keys.signer("promoter", trust))
+    except NameTakenError as error:
+        raise RegistryMovedError(
+            f"Another run of {registry.model} was concluded first; this decision is stale."
+            " Start the week again."
+        ) from error
+    bench.memory.remember(Registry(registry.model, (*registry.links, link)))
+    return link
+
+
+def _concluded(
+    bench: Workbench, pinned: PinnedContext, registry: Registry
+) -> StepResult[GateDecision] | None:
+    """The decision of this very run, when the gate was killed after it had appended it."""
+    if not registry.links:
+        return None
+    earlier = bench.decision(registry.links[-1].record.decision)
+    if earlier.report.pinned_run == pinned.digest:
+        return StepResult(earlier.attestation, earlier.report, reused=True)
+    return None

@@ -1,0 +1,95 @@
+"""The first step of a run: fix everything that it depends on."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from retraining.digests import Digest, canonical_json
+from retraining.errors import BatchRefusedError, ConfigError, NothingToDo
+from retraining.recording import StepResult
+from retraining.records import PinnedRun
+from retraining.registry import week_of
+from retraining.spec import PinnedData, PipelineSpec, load_spec
+from retraining.step_requests import code_version
+from retraining.steps.workbench import Workbench
+
+
+def pin(
+    bench: Workbench,
+    model: str,
+    week: str,
+    *,
+    left_out: Sequence[str] = (),
+    dry_run: bool = False,
+    reason: str = "",
+) -> StepResult[PinnedRun]:
+    """Fix everything that the run depends on, so that no later task reads a moving thing.
+
+    Raises:
+        NothingToDo: The week, or a later one, was promoted already.
+        SpecError, ConfigError: The pipeline file or the installation is wrong.
+    """
+    spec = load_spec(bench.settings.pipelines / f"{model}.yaml")
+    registry = bench.registry(model)
+    if (last := registry.last_promoted_week) and week <= last:
+        raise NothingToDo(
+            f"Nothing to do: {last} is promoted already (version {registry.version});"
+            f" run a later week than {week}."
+        )
+    if week > (current := week_of(datetime.now(UTC).date())):
+        raise ConfigError(f"{week} lies in the future; the current week is {current}.")
+    _check_left_out(spec, left_out)
+    bench.store.self_test()
+    started = bench.recorder().started()
+    resolved = bench.store.put(spec.to_json())
+    run = PinnedRun(
+        model=model,
+        week=week,
+        weeks=registry.pending_weeks(week, window_weeks=spec.training.window_weeks),
+        attempt=registry.attempt(week),
+        spec=resolved,
+        policy=Digest.of(canonical_json(spec.policy())),
+        code_version=code_version(),
+        trust_list=bench.trust.latest.digest,
+        reference=_pin_data(bench, spec.reference, "reference"),
+        holdout=_pin_data(bench, spec.holdout, "holdout"),
+        registry_head=registry.head,
+        champion=registry.champion,
+        left_out=tuple(sorted(left_out)),
+        dry_run=dry_run,
+        reason=reason,
+    )
+    return bench.recorder().conclude(
+        "pin",
+        run,
+        model=model,
+        week=week,
+        request=run.identity,
+        started_on=started,
+        inputs={},
+        artefacts={"spec": resolved},
+        materials={"reference": run.reference, "holdout": run.holdout},
+        policy=run.policy,
+        memo=False,
+    )
+
+
+def _pin_data(bench: Workbench, data: PinnedData, role: str) -> Digest:
+    if bench.store.exists(data.digest):
+        return data.digest
+    inbox = bench.inbox(bench.settings.resolve(data.uri))
+    try:
+        name = inbox.files()[0].name
+        found, _ = bench.store.put_stream(inbox.stream(name), max_bytes=10**10)
+    except (BatchRefusedError, IndexError) as error:
+        raise ConfigError(f"The {role} set {data.uri} cannot be read: {error}") from error
+    if found != data.digest:
+        raise ConfigError(
+            f"The {role} set {data.uri} has digest {found}, the spec pins {data.digest}."
+            " Somebody changed the file; restore it, or have its owner pin the new digest."
+        )
+    return found
+
+
+def _check_left_out(spec: PipelineSpec, left_out: Sequence[str]) -> None:
+    for item in left_out:
+        spec.source(item.partition("@")[0])

@@ -1,0 +1,110 @@
+"""Screening: parse for the first time, check schema and values, judge every row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from retraining import screening
+from retraining.digests import Digest
+from retraining.errors import BatchRefusedError, ChainBrokenError
+from retraining.features import fit_preprocessing
+from retraining.parsing import parse_files
+from retraining.recording import StepResult
+from retraining.records import ProvenanceReport, Refusal, ScreeningReport
+from retraining.step_requests import PinnedContext
+from retraining.steps.workbench import Workbench
+
+
+def screen(
+    bench: Workbench, run: Digest, provenance: Sequence[Digest]
+) -> StepResult[ScreeningReport]:
+    """Parse for the first time, check schema and values, and judge every row."""
+    pinned = bench.pinned(run)
+    opened = _provenance_of_all_batches(bench, pinned, provenance)
+    blocks = bench.window_blocks(pinned)
+    inputs = {f"provenance/{r.batch.source}/{r.batch.week}": d for d, r in opened.items()}
+    request = pinned.screening(inputs, blocks)
+    recorder = bench.recorder(pinned)
+    if done := recorder.finished("screening", request, ScreeningReport):
+        return bench.recorded(pinned, done)
+    started = recorder.started()
+    with bench.workdir("screening") as workdir:
+        reference = bench.pinned_frame(pinned, "reference", workdir)
+        holdout = bench.pinned_frame(pinned, "holdout", workdir)
+        result = screening.screen(
+            [_parse(bench, pinned, report, workdir) for report in opened.values()],
+            reference=reference,
+            history=bench.frames(blocks, workdir),
+            holdout_row_ids=set(holdout[pinned.spec.row_id]),
+            week=pinned.run.week,
+            spec=pinned.spec,
+            encode=fit_preprocessing(pinned.spec, reference).encode,
+        )
+        report, artefacts = result.store(bench.store, workdir)
+    concluded = recorder.conclude(
+        "screening",
+        report,
+        model=pinned.run.model,
+        week=pinned.run.week,
+        request=request,
+        started_on=started,
+        inputs=inputs,
+        artefacts=artefacts,
+        materials={"reference": pinned.run.reference, "spec": pinned.run.spec},
+        policy=pinned.run.policy,
+    )
+    bench.mirror.screened(pinned.run, report)
+    return bench.recorded(pinned, concluded)
+
+
+def _parse(
+    bench: Workbench, pinned: PinnedContext, report: ProvenanceReport, workdir: Path
+) -> screening.BatchRows:
+    source = pinned.spec.source(report.batch.source)
+    folder = workdir / f"{report.batch.source}-{report.batch.week}"
+    refusal = report.refusal
+    rows = faults = None
+    if refusal is None:
+        folder.mkdir()
+        files = []
+        for number, file in enumerate(report.files):
+            bench.store.fetch(file.digest, folder / f"{number:05d}")
+            files.append((file.name, folder / f"{number:05d}"))
+        try:
+            parsed = parse_files(
+                files,
+                spec=pinned.spec,
+                file_format=source.format,
+                max_rows=source.max_rows,
+                workdir=folder,
+            )
+            rows, faults = pd.read_parquet(parsed.rows), pd.read_parquet(parsed.faults)
+        except BatchRefusedError as refused:
+            refusal = Refusal(code=refused.code, sentence=refused.sentence)
+    return screening.BatchRows(
+        batch=report.batch,
+        batch_digest=report.batch_digest,
+        risk_score=report.risk_score,
+        rows=rows,
+        faults=faults,
+        refusal=refusal,
+    )
+
+
+def _provenance_of_all_batches(
+    bench: Workbench, pinned: PinnedContext, provenance: Sequence[Digest]
+) -> dict[Digest, ProvenanceReport]:
+    """The reports by their attestations, in the order of the pinned run, whoever ran first."""
+    found = {
+        digest: bench.open(pinned, "provenance", digest, ProvenanceReport).report
+        for digest in provenance
+    }
+    by_batch = {report.batch: (digest, report) for digest, report in found.items()}
+    expected = pinned.batches()
+    if set(by_batch) != set(expected) or len(found) != len(expected):
+        raise ChainBrokenError(
+            f"Expected provenance reports of {sorted(map(str, expected))}, found"
+            f" {sorted(map(str, by_batch))}. Clear the sources' tasks as well."
+        )
+    return dict(by_batch[batch] for batch in expected)

@@ -1,0 +1,1 @@
+"""The retraining steps as Airflow operators, and the factory that turns a spec into a DAG."""

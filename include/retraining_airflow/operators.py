@@ -1,0 +1,329 @@
+"""One small operator per step: they translate between Airflow and `retraining.steps`.
+
+`__init__` stores arguments, because it runs at every parse; `run_step` makes one call. The base
+class turns what comes back into a colour: green when the step concluded (refusals included),
+skipped when there was nothing to do, red at once when trying again cannot help, red after its
+retries when something broke.
+
+What travels between tasks is one short string: digests of signed records, comma-joined. Anybody who
+may edit a run can change it, so it is only a hint: the steps verify whatever it points at.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator, TriggerRule
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from retraining.digests import Digest
+from retraining.errors import ConfigError, EvidenceError, NothingToDo, RetrainingError
+from retraining_airflow.notifications import GateRefused, check_notifiers
+from retraining_airflow.settings import s3_client_factory
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from retraining.steps import StepResult, StepRunner
+
+SCHEDULER = "scheduler"  # who asked for a run that nobody started by hand
+
+_LOG_COLUMNS = 88  # what an exception has in the log view, in a window of 1,500 pixels
+
+
+class RetrainingOperator(BaseOperator):
+    """Opens the installation, runs one step, and turns its outcome into a task state."""
+
+    _running = False
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Make the step's one call and return the digests of its records."""
+        raise NotImplementedError
+
+    def execute(self, context: "Context") -> str:
+        """Run the step; what it returns is the task's XCom."""
+        self._running = True
+        try:
+            with _airflow_exceptions():
+                return self.run_step(self._open_steps(context), context)
+        finally:
+            self._running = False
+
+    def on_kill(self) -> None:
+        """Leave the step when the task is told to stop (marked by hand, worker shut down).
+
+        Airflow calls this in its handler of SIGTERM and otherwise lets the task run on. Raising
+        here unwinds the step, so that `finally` ends its child process and removes its rows.
+        """
+        if self._running:
+            self._running = False
+            raise AirflowException("The task was told to stop, so its step was left unfinished.")
+
+    def _open_steps(self, context: "Context") -> "StepRunner":
+        # Here and not above: it loads pandas and scikit-learn, seconds that no parse should take.
+        from retraining.settings import Settings
+        from retraining.steps import open_step_runner
+
+        settings = Settings.load()
+        return open_step_runner(
+            settings,
+            run_id=context["run_id"],
+            requested_by=context["dag_run"].triggering_user_name or SCHEDULER,
+            log=lambda line: self.log.info("%s", line),
+            client_factory=s3_client_factory(settings.store_connection),
+        )
+
+
+class PinOperator(RetrainingOperator):
+    """Fixes what the run depends on, from the pipeline file and the form."""
+
+    def __init__(self, *, model: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Pin the run; raises ConfigError for a manual run without a reason."""
+        from retraining.registry import previous_week, week_of
+
+        form, dag_run = context["params"], context["dag_run"]
+        reason = form.get("reason") or ""
+        if not reason.strip() and dag_run.run_type == "manual":
+            raise ConfigError("Say why this run is started by hand: its form has no reason.")
+        result = steps.pin(
+            self.model,
+            form.get("week") or previous_week(week_of(dag_run.run_after.date())),
+            left_out=form.get("leave_out") or (),
+            dry_run=bool(form.get("dry_run")),
+            reason=reason.strip() or str(dag_run.run_type),
+        )
+        check_notifiers(steps.pinned(result.attestation.digest).spec.notifications)
+        return digests_of([result])
+
+
+class IngestOperator(RetrainingOperator):
+    """Brings in what one source delivered, for each week of the run."""
+
+    template_fields = ("run", "source")
+
+    def __init__(self, *, run: Any, source: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.source = source
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Ingest; skipped when the source was left out by hand."""
+        return digests_of(steps.ingest(one_digest("pin", self.run), self.source))
+
+
+class ProvenanceOperator(RetrainingOperator):
+    """Checks who delivered the batches of one source, and that they are as they were signed."""
+
+    template_fields = ("run", "source", "ingested")
+
+    def __init__(self, *, run: Any, source: Any, ingested: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.source = source
+        self.ingested = ingested
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Verify each batch."""
+        run = one_digest("pin", self.run)
+        return digests_of(steps.verify_provenance(run, parse_digests("ingest", self.ingested)))
+
+
+class ScreenOperator(RetrainingOperator):
+    """Parses the verified batches for the first time and judges every row."""
+
+    template_fields = ("run", "provenance")
+
+    def __init__(self, *, run: Any, provenance: Any, **kwargs: Any) -> None:
+        # Sources left out by hand are skipped; when all of them are, there is nothing to screen.
+        kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+        super().__init__(**kwargs)
+        self.run = run
+        self.provenance = provenance
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Screen all batches together."""
+        run = one_digest("pin", self.run)
+        return digests_of([steps.screen(run, parse_digests("provenance", self.provenance))])
+
+
+class TrainOperator(RetrainingOperator):
+    """Trains the challenger with differential privacy, in a child process."""
+
+    template_fields = ("run", "screening")
+
+    def __init__(self, *, run: Any, screening: Any, **kwargs: Any) -> None:
+        # Each start is charged to the privacy ledger, so there is one more try only. It is for a
+        # machine that failed: what is bound to fail again fails at once in any case.
+        kwargs.setdefault("retries", 1)
+        super().__init__(**kwargs)
+        self.run = run
+        self.screening = screening
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Train; skipped when screening refused the week."""
+        run = one_digest("pin", self.run)
+        return digests_of([steps.train(run, one_digest("screen", self.screening))])
+
+
+class ValidateOperator(RetrainingOperator):
+    """Measures challenger and champion on the same holdout rows."""
+
+    template_fields = ("run", "training")
+
+    def __init__(self, *, run: Any, training: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.training = training
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Validate; skipped when training refused."""
+        run = one_digest("pin", self.run)
+        return digests_of([steps.validate(run, one_digest("train", self.training))])
+
+
+class GateOperator(RetrainingOperator):
+    """Turns the reports of all steps into the week's one signed decision.
+
+    Red at once for HOLD and REJECT; retries are for a store that does not answer.
+    """
+
+    template_fields = ("run", "provenance", "screening", "training", "validation")
+
+    def __init__(
+        self,
+        *,
+        run: Any,
+        provenance: Any,
+        screening: Any,
+        training: Any,
+        validation: Any,
+        **kwargs: Any,
+    ) -> None:
+        # A refusal upstream is for the gate to judge; what broke upstream is not.
+        kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)
+        super().__init__(**kwargs)
+        self.run = run
+        self.provenance = provenance
+        self.screening = screening
+        self.training = training
+        self.validation = validation
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Decide; raises GateRefused, with one sentence, unless the decision is PROMOTE."""
+        from retraining.gate import sentence
+
+        if self.run is None:
+            raise NothingToDo("Nothing to decide: the run was not pinned.")
+        result = steps.decide(
+            one_digest("pin", self.run),
+            provenance=parse_digests("provenance", self.provenance),
+            screening=one_digest("screen", self.screening),
+            training=one_digest("train", self.training) if self.training else None,
+            validation=one_digest("validate", self.validation) if self.validation else None,
+        )
+        decision = result.report
+        if decision.verdict != "PROMOTE":
+            address = f"retraining show {result.attestation.digest}"
+            raise GateRefused(shown_in_log(sentence(decision, address)))
+        return digests_of([result])
+
+
+class PromoteOperator(RetrainingOperator):
+    """Makes the challenger the champion, if a signed decision says so."""
+
+    template_fields = ("decision",)
+
+    def __init__(self, *, model: str, decision: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [champion_asset(model)])
+        super().__init__(**kwargs)
+        self.model = model
+        self.decision = decision
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Promote, and tell whoever is scheduled on the champion; skipped in a dry run."""
+        try:
+            digest = one_digest("gate", self.decision)
+            said = steps.decision(digest)
+        except RetrainingError as error:
+            if error.retryable:
+                raise
+            raise EvidenceError(
+                f"Nothing signed says PROMOTE, so {self.model} keeps its champion: {error}"
+            ) from None
+        if said.attestation.model != self.model:
+            raise EvidenceError(
+                f"Nothing signed says PROMOTE for {self.model}: the gate's task names a decision"
+                f" about {said.attestation.model}."
+            )
+        if said.report.dry_run:
+            raise NothingToDo("Not promoted: this was a dry run.")
+        entry = steps.promote(digest)
+        asset = champion_asset(self.model)
+        context["outlet_events"][asset].extra = {
+            "version": entry.record.version,
+            "model": str(entry.record.champion),
+            "week": entry.record.week,
+            "registry_entry": str(entry.digest),
+        }
+        self.log.info("%s version %s serves.", self.model, entry.record.version)
+        return str(entry.digest)
+
+
+def champion_asset(model: str) -> Asset:
+    """The asset that is updated when `model` has a new champion.
+
+    A scheme with `x-` is a user's own: for any other, Airflow loads all its providers at parse, to
+    see whether one of them knows it.
+    """
+    return Asset(name=f"{model}_champion", uri=f"x-retraining://{model}/champion")
+
+
+def digests_of(results: "Iterable[StepResult[Any]]") -> str:
+    """The digests of the signed records, comma-joined: what travels to the next task."""
+    return ",".join(result.attestation.digest for result in results)
+
+
+def parse_digests(task: str, found: Any) -> list[Digest]:
+    """Read what one task, or every mapped instance of it, passed on.
+
+    Raises:
+        EvidenceError: Nothing arrived, or what arrived is no digest.
+    """
+    texts = [found] if isinstance(found, str) else [text for text in found or () if text]
+    if not texts:
+        raise EvidenceError(
+            f"No record of {task} arrived. Its task was marked by hand, or its XCom was removed;"
+            " clear that task to run it."
+        )
+    return [Digest(part) for text in texts for part in str(text).split(",")]
+
+
+def one_digest(task: str, found: Any) -> Digest:
+    """Read what a task that has one record passed on; raises EvidenceError."""
+    digests = parse_digests(task, found)
+    if len(digests) != 1:
+        raise EvidenceError(f"Expected one record of {task}, found {len(digests)}.")
+    return digests[0]
+
+
+def shown_in_log(text: str) -> str:
+    """Break a message into lines that fit: the log view does not, and cuts off what is longer."""
+    return textwrap.fill(text, _LOG_COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+@contextmanager
+def _airflow_exceptions() -> Iterator[None]:
+    """Translate what a step raises; the sentence alone, because the log view shows it first."""
+    try:
+        yield
+    except NothingToDo as reason:
+        raise AirflowSkipException(str(reason)) from None
+    except RetrainingError as error:
+        if error.retryable:
+            raise error.with_traceback(None) from None
+        raise AirflowFailException(shown_in_log(str(error))) from None

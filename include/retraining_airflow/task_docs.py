@@ -1,0 +1,86 @@
+"""What the pages of a DAG and its tasks say: what they conclude, what colours mean, what to do.
+
+Shown under "Docs" in Airflow; written for the person who is called when something is red.
+"""
+
+from retraining.spec import PipelineSpec
+
+_COLOURS = """
+| colour | meaning |
+| --- | --- |
+| green | concluded; a refusal is a conclusion, and the gate judges it |
+| skipped | nothing to do: left out by hand, or an earlier step refused |
+| red gate | HOLD or REJECT: you decide; its log says why in the first line |
+| any other red | it broke, after its retries; nobody decided anything, and nothing was promoted |
+"""
+
+_BROKEN = "When red, it broke: read the first line of the log, mend that, and clear the task."
+
+PIN = f"""Fixes everything that the run depends on, by digest: pipeline file, policy, code, keys,
+reference set, holdout, and the newest registry entry. Later tasks read nothing else.
+
+Skipped when the week, or a later one, was promoted already. {_BROKEN}"""
+
+INGEST = f"""Brings in what one source delivered, as bytes, and stores them under their digest.
+Limits on bytes are enforced while streaming; nothing is parsed.
+
+Green also when the batch was refused (missing, too large): the log says so, and the gate judges it.
+Skipped when the source was left out by hand. {_BROKEN}"""
+
+PROVENANCE = f"""Checks who delivered the batch and that what arrived is what they signed:
+signature, files both ways, digests, and a sequence number that grows.
+
+Green also when the batch was refused. Skipped with its ingest. {_BROKEN}"""
+
+SCREEN = f"""Parses the verified batches for the first time, in a child process; checks columns and
+values; and looks for poison. Suspicious rows are kept in quarantine, each with its reasons.
+
+Green also when a source, or the whole week, was refused. {_BROKEN}"""
+
+TRAIN = """Trains the challenger with differential privacy, in an environment and a process of its
+own. The privacy it spends is charged to the ledger before it starts.
+
+Skipped when screening refused the week. When red, it broke twice: read the trainer's lines in the
+log. Clearing it starts it again, and that is charged again."""
+
+VALIDATE = f"""Measures challenger and champion on the same holdout rows. It never passes or fails
+anybody: that is for the gate.
+
+Skipped when training refused or was skipped. {_BROKEN}"""
+
+GATE = """Turns the reports of all steps into the week's one signed decision.
+
+**Green** is PROMOTE. **Red at once** is HOLD (not enough is known) or REJECT (it would do harm):
+the first line of the log names the checks that failed, with what was observed and what is allowed,
+and the next step. Usually: start the week again without the source that it names (form field
+*Sources to leave out*), or have its owner deliver it again.
+
+Marking this task green promotes nothing: promotion reads the signed decision, not the colour."""
+
+PROMOTE = """Verifies the decision and everything behind it again, then appends the new champion to
+the signed registry and updates the asset.
+
+Skipped in a dry run. When red, no signed decision says PROMOTE for the current champion (somebody
+marked or cleared a task, or another run was faster), or something in the store was changed: the
+first line of the log says which. Nothing was promoted."""
+
+
+def dag_doc(spec: PipelineSpec) -> str:
+    """The page of one model's DAG."""
+    sources = "\n".join(f"- `{s.name}`: {s.trust}, {_signature(s.key_id)}" for s in spec.sources)
+    return f"""{spec.description}
+
+Owner: {spec.owner}. Trains a challenger on the week's signed batches, and makes it the champion
+only if a signed decision says so.
+
+`pin → ingest → provenance → screen → train → validate → gate → promote`
+{_COLOURS}
+Sources:
+{sources}
+
+To start a week by hand, use *Trigger* and say why. Without a week, the last full ISO week (UTC) is
+taken, and with it every week since the last promoted one."""
+
+
+def _signature(key_id: str | None) -> str:
+    return f"signed with `{key_id}`" if key_id else "cannot sign"

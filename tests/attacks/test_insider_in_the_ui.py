@@ -1,0 +1,138 @@
+"""An insider who may do whatever Airflow's role `user` may: edit colours and XCom, clear, trigger.
+
+The gate refused a week. Nothing that he does at the pages, all of it through Airflow's REST API,
+makes that week's challenger the champion, nor any other model.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+
+from retraining.digests import Digest
+from tests.fixtures.airflow_server import AirflowServer
+from tests.fixtures.workspace import WEEKS, Workspace, flip_labels
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("airflow"),
+]
+
+FIRST, SECOND, *_ = WEEKS
+
+
+@dataclass(frozen=True)
+class RefusedWeek:
+    """A first week that was promoted, and a second that the gate refused.
+
+    Attributes:
+        forgeries: What the insider may write into the gate's XCom, by what it is.
+    """
+
+    server: AirflowServer
+    workspace: Workspace
+    run_id: str
+    forgeries: dict[str, str]
+
+    @property
+    def dag_id(self) -> str:
+        return f"secure_retraining__{self.workspace.model}"
+
+    def promote_again(self) -> str:
+        """Clear the promotion, let Airflow run it, and return its colour."""
+        self.server.clear(self.dag_id, self.run_id, "promote")
+        self.server.wait_for_run(self.dag_id, self.run_id)
+        return self.server.states(self.dag_id, self.run_id)["promote"]
+
+    def headline(self) -> str:
+        """What the log of the newest try of the promotion shows first."""
+        attempt = self.server.tasks(self.dag_id, self.run_id)["promote"]["try_number"]
+        return self.server.headline(self.dag_id, self.run_id, "promote", attempt=attempt)
+
+
+@pytest.fixture(scope="module")
+def refused(airflow_server: AirflowServer) -> RefusedWeek:
+    """The gate marked green by hand, which makes Airflow willing to promote."""
+    other = airflow_server.workspace.add_model("neighbour_filter", weeks=[FIRST])
+    workspace = airflow_server.workspace.add_model("insider_filter", weeks=[FIRST])
+    workspace.deliver(SECOND, ["gateway"], change=flip_labels("spam", "ham", share=0.6))
+    workspace.deliver(SECOND, ["feed"])
+    for model in (other, workspace):
+        airflow_server.wait_for_dag(f"secure_retraining__{model.model}")
+    # The neighbour's own promotion is still to come: its decision is signed and was never used.
+    neighbours = f"secure_retraining__{other.model}"
+    other_run, _ = airflow_server.run_week(neighbours, FIRST, dry_run=True)
+    unused = airflow_server.get(
+        f"dags/{neighbours}/dagRuns/{other_run}/taskInstances/gate/xcomEntries/return_value"
+    )["value"]
+    dag_id = f"secure_retraining__{workspace.model}"
+    assert airflow_server.run_week(dag_id, FIRST)[1] == "success"
+    run_id, state = airflow_server.run_week(dag_id, SECOND)
+    assert state == "failed"
+    promoted, held = workspace.registry()
+    assert (promoted.verdict, held.verdict) == ("PROMOTE", "HOLD")
+    airflow_server.mark(dag_id, run_id, "gate", "success")
+    return RefusedWeek(
+        airflow_server,
+        workspace,
+        run_id,
+        {
+            "an old decision that said PROMOTE": promoted.decision,
+            "this week's decision, which says HOLD": held.decision,
+            "another model's decision": unused,
+            "a digest of nothing": Digest.of(b"nothing"),
+            "a record that is no decision": promoted.spec,
+            "garbage": "PROMOTE",
+            "a path": "../../trust/0000000001",
+        },
+    )
+
+
+def test_marking_the_gate_green_promotes_nothing(refused: RefusedWeek) -> None:
+    before = refused.workspace.registry()
+
+    assert refused.promote_again() == "failed"
+
+    assert "Nothing signed says PROMOTE" in refused.headline()
+    assert refused.workspace.registry() == before
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "an old decision that said PROMOTE",
+        "this week's decision, which says HOLD",
+        "another model's decision",
+        "a digest of nothing",
+        "a record that is no decision",
+        "garbage",
+        "a path",
+    ],
+)
+def test_a_forged_xcom_promotes_nothing(refused: RefusedWeek, forgery: str) -> None:
+    before = refused.workspace.registry()
+    told = len(champion_events(refused))
+    refused.server.write_xcom(refused.dag_id, refused.run_id, "gate", refused.forgeries[forgery])
+
+    assert refused.promote_again() == "failed"
+
+    assert refused.headline().startswith("AirflowFailException: ")
+    assert refused.workspace.registry() == before
+    assert len(champion_events(refused)) == told  # nobody's serving DAG was started
+
+
+def test_clearing_the_gate_gives_the_same_decision_again(refused: RefusedWeek) -> None:
+    before = refused.workspace.registry()
+
+    refused.server.clear(refused.dag_id, refused.run_id, "gate")
+
+    assert refused.server.wait_for_run(refused.dag_id, refused.run_id) == "failed"
+    assert refused.server.states(refused.dag_id, refused.run_id)["gate"] == "failed"
+    assert refused.workspace.registry() == before
+
+
+def champion_events(refused: RefusedWeek) -> list[object]:
+    """What DAGs that wait for this model's champion were told."""
+    found = refused.server.get("assets/events", source_dag_id=refused.dag_id)
+    return list(found["asset_events"])

@@ -1,0 +1,337 @@
+"""A child inherits nothing, stays within its limits, and dies with its task."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retraining.children import ChildLimits, allow_listed_env, run_child, watch_child
+from retraining.errors import ChildError, ConfigError
+
+_LIMITS = ChildLimits(seconds=20, memory_mib=1024)
+
+
+def _run(
+    code: str,
+    folder: Path,
+    *arguments: str,
+    limits: ChildLimits = _LIMITS,
+    on_line: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Run a piece of Python as a child and return the lines that it printed."""
+    lines: list[str] = []
+    run_child(
+        [sys.executable, "-I", "-c", textwrap.dedent(code), *arguments],
+        cwd=folder,
+        env=allow_listed_env(),
+        limits=limits,
+        on_line=on_line or lines.append,
+    )
+    return lines
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"  # a zombie is dead, only nobody has looked yet
+
+
+def _wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# --- what it inherits -----------------------------------------------------------------------
+
+
+def test_a_child_sees_the_allow_list_and_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "s3cret")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "s3cret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("LD_PRELOAD_OF_OURS", "s3cret")
+    monkeypatch.setenv("TZ", "UTC")
+
+    names = _run("import os; print(*sorted(os.environ), sep='\\n')", tmp_path)
+
+    # CPython itself sets LC_CTYPE where the locale is C.
+    allowed = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"}
+    allowed |= {"OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"}
+    assert {"PATH", "TZ"} <= set(names) <= allowed
+
+
+def test_what_the_caller_adds_to_the_environment_wins(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/airflow")
+
+    env = allow_listed_env(HOME=Path("/scratch"), PYTHONPATH="include")
+
+    assert (env["HOME"], env["PYTHONPATH"]) == ("/scratch", "include")
+
+
+def test_a_child_inherits_no_file_descriptor_and_no_stdin(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    with secret.open() as file:
+        os.set_inheritable(file.fileno(), True)
+        code = """
+            import os, sys
+            opened = [int(fd) for fd in os.listdir("/proc/self/fd")]
+            print(*[os.readlink(f"/proc/self/fd/{fd}") for fd in opened
+                    if fd > 2 and os.path.lexists(f"/proc/self/fd/{fd}")], sep="\\n")
+            print("stdin:", repr(sys.stdin.read()))
+        """
+
+        lines = _run(code, tmp_path)
+
+    assert not [line for line in lines if str(secret) in line]
+    assert lines[-1] == "stdin: ''"
+
+
+def test_a_child_leaves_no_core_file(tmp_path):
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
+
+    assert _run(code, tmp_path) == ["(0, 0)"]
+
+
+# --- limits ---------------------------------------------------------------------------------
+
+
+def test_a_child_that_never_ends_is_ended_at_its_time_limit(tmp_path):
+    started = time.monotonic()
+
+    with pytest.raises(ChildError, match=r"did not finish within 0\.5 seconds"):
+        _run("import time; time.sleep(60)", tmp_path, limits=_limits(seconds=0.5))
+
+    assert time.monotonic() - started < 10
+
+
+def test_a_silent_child_that_closed_its_pipes_is_ended_at_its_time_limit(tmp_path):
+    code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+
+    with pytest.raises(ChildError, match=r"did not finish within 0\.5 seconds"):
+        _run(code, tmp_path, limits=_limits(seconds=0.5))
+
+
+def test_a_child_that_ignores_sigterm_is_ended_at_its_time_limit(tmp_path):
+    code = """
+        import signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True: time.sleep(1)
+    """
+
+    with pytest.raises(ChildError, match="did not finish"):
+        _run(code, tmp_path, limits=_limits(seconds=0.5))
+
+
+def test_a_child_cannot_take_more_memory_than_allowed(tmp_path):
+    code = "data = bytearray(600 << 20); print('had it')"
+
+    with pytest.raises(ChildError, match=r"exited with status 1 .*512 MiB.*MemoryError"):
+        _run(code, tmp_path, limits=_limits(memory_mib=512))
+    assert _run(code, tmp_path, limits=_limits(memory_mib=1024)) == ["had it"]
+
+
+def test_a_child_has_a_cpu_limit_for_when_nobody_watches(tmp_path):
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU)[0])"
+
+    (found,) = _run(code, tmp_path, limits=_limits(seconds=7))
+
+    assert int(found) == 7 * (os.cpu_count() or 1) + 1
+
+
+@pytest.mark.parametrize(("seconds", "memory_mib"), [(0, 1), (float("inf"), 1), (1, 0)])
+def test_limits_that_limit_nothing_are_refused(seconds, memory_mib):
+    with pytest.raises(ConfigError):
+        ChildLimits(seconds=seconds, memory_mib=memory_mib)
+
+
+# --- who dies with whom ---------------------------------------------------------------------
+
+_WITH_GRANDCHILD = """
+    import subprocess, sys, time
+    grandchild = subprocess.Popen([sys.executable, "-I", "-c", "import time; time.sleep(60)"])
+    print(grandchild.pid, flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+def test_grandchildren_die_when_the_child_ends_and_hold_nobody_up(tmp_path):
+    started = time.monotonic()
+
+    (pid,) = _run(_WITH_GRANDCHILD, tmp_path, "0")
+
+    assert _wait_until(lambda: not _alive(int(pid)))
+    assert time.monotonic() - started < 10  # the grandchild holds the pipes open for 60 s
+
+
+def test_grandchildren_die_when_the_time_is_over(tmp_path):
+    pids: list[str] = []
+
+    with pytest.raises(ChildError, match="did not finish"):
+        _run(_WITH_GRANDCHILD, tmp_path, "60", limits=_limits(seconds=2), on_line=pids.append)
+
+    assert _wait_until(lambda: not _alive(int(pids[0])))
+
+
+class _Terminated(BaseException):
+    """As Airflow's handler of SIGTERM raises in the middle of a task."""
+
+
+def test_child_and_grandchildren_die_when_the_task_is_terminated(tmp_path):
+    pids: list[str] = []
+
+    def terminate(_number, _frame):
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+
+        def on_line(line: str) -> None:
+            pids.append(line)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+        with pytest.raises(_Terminated):
+            _run(_WITH_GRANDCHILD, tmp_path, "60", on_line=on_line)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+    assert _wait_until(lambda: not _alive(int(pids[0])))
+
+
+def test_a_child_dies_when_its_task_is_killed(tmp_path):
+    """SIGKILL leaves the task no time for anything: the kernel has to do it."""
+    task = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(_TASK), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert task.stdout is not None
+    pid = int(task.stdout.readline())
+    assert _alive(pid)
+
+    task.kill()
+    task.wait()
+    task.stdout.close()
+
+    assert _wait_until(lambda: not _alive(pid))
+
+
+_TASK = """
+    import sys
+    from pathlib import Path
+    from retraining.children import ChildLimits, allow_listed_env, run_child
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    run_child(
+        [sys.executable, "-I", "-c", code],
+        cwd=Path(sys.argv[1]), env=allow_listed_env(),
+        limits=ChildLimits(seconds=60, memory_mib=1024),
+        on_line=lambda line: print(line, flush=True),
+    )
+"""
+
+
+def test_the_launcher_starts_nothing_for_a_parent_that_is_gone(tmp_path):
+    launcher = Path(sys.modules["retraining.children"].__file__).with_name("child_launcher.py")
+    argv = [sys.executable, "-I", "-S", str(launcher), "1", str(1 << 30), "9"]
+
+    found = subprocess.run([*argv, "/bin/echo", "ran"], capture_output=True, text=True)
+
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "The parent is gone" in found.stderr
+
+
+# --- what it says ---------------------------------------------------------------------------
+
+
+def test_lines_arrive_while_the_child_still_runs(tmp_path):
+    waiting = tmp_path / "go"
+    code = """
+        import pathlib, sys, time
+        print("first", flush=True)
+        while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)
+        print("second")
+    """
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        waiting.touch()
+
+    _run(code, tmp_path, str(waiting), on_line=on_line)
+
+    assert lines == ["first", "second"]
+
+
+def test_long_lines_are_cut_and_odd_bytes_survive(tmp_path):
+    code = r"""
+        import sys
+        write = sys.stdout.buffer.write
+        write(b"a" * 5_000_000 + b"\n\n" + b"\xff\xfe\r\n" + b"no newline")
+    """
+
+    long, blank, odd, last = _run(code, tmp_path)
+
+    assert long == "a" * 2000 + "…"
+    assert (blank, odd, last) == ("", "\ufffd\ufffd", "no newline")
+
+
+def test_a_failure_says_status_limits_and_the_end_of_stderr(tmp_path):
+    code = "import sys; sys.stderr.write('x' * 100_000 + '\\nno space left\\n'); sys.exit(3)"
+
+    with pytest.raises(ChildError, match=r"exited with status 3 .* no space left") as raised:
+        _run(code, tmp_path)
+
+    assert len(str(raised.value)) < 1300
+    assert "\n" not in str(raised.value)
+
+
+def test_a_death_by_signal_is_told_apart_from_a_failure(tmp_path):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+    with pytest.raises(ChildError, match=r"was ended by signal 11 \(Segmentation fault\)"):
+        _run(code, tmp_path)
+    outcome = watch_child(
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        env=allow_listed_env(),
+        limits=_LIMITS,
+        on_line=print,
+    )
+    assert (outcome.returncode, outcome.timed_out) == (-11, False)
+
+
+def test_a_program_that_does_not_exist_is_a_failure_with_a_reason(tmp_path):
+    with pytest.raises(ChildError, match="No such file"):
+        run_child(
+            ["/nonexistent/python"],
+            cwd=tmp_path,
+            env=allow_listed_env(),
+            limits=_LIMITS,
+            on_line=print,
+        )
+
+
+def test_an_error_in_our_own_reader_ends_the_child(tmp_path):
+    def on_line(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match=r"^\d+$") as raised:
+        _run(_WITH_GRANDCHILD, tmp_path, "60", on_line=on_line)
+
+    assert _wait_until(lambda: not _alive(int(str(raised.value))))
+
+
+def _limits(*, seconds: float = 20, memory_mib: int = 1024) -> ChildLimits:
+    return ChildLimits(seconds=seconds, memory_mib=memory_mib)

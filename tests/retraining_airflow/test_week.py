@@ -1,0 +1,103 @@
+"""Whole weeks through the real steps, in one process, as `dag.test()` runs them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retraining.digests import Digest
+from tests.fixtures.workspace import SOURCES, WEEKS, Workspace, flip_labels, make_workspace
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+
+FIRST, SECOND, THIRD, _ = WEEKS
+
+
+@pytest.fixture(scope="module")
+def weekly(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Weeks that build on one another: the tests of this module run in their order."""
+    base = tmp_path_factory.mktemp("weekly")
+    notifier = "tests.retraining_airflow.notifiers.FileNotifier"
+    told = {
+        name: [{"notifier": notifier, "arguments": {"path": str(base / name)}}]
+        for name in ("on_refused_gate", "on_failed_task")
+    }
+    workspace = make_workspace(base / "workspace", spec={"notifications": told}, weeks=[FIRST])
+    workspace.deliver(SECOND)
+    return workspace
+
+
+def test_a_clean_week_becomes_the_champion(weekly: Workspace, run_dag: Callable[..., Any]) -> None:
+    run = run_dag(weekly, week=FIRST)
+
+    assert set(run.states.values()) == {"success"}
+    (entry,) = weekly.registry()
+    assert (entry.verdict, entry.week, entry.version) == ("PROMOTE", FIRST, 1)
+    # What travels between tasks is a digest of a signed record, and nothing else.
+    assert Digest(run.xcom("gate")) == entry.decision
+
+
+def test_a_promoted_week_is_not_run_again(weekly: Workspace, run_dag: Callable[..., Any]) -> None:
+    run = run_dag(weekly, week=FIRST)
+
+    assert set(run.states.values()) == {"skipped"}
+    assert len(weekly.registry()) == 1
+
+
+def test_a_dry_run_decides_and_promotes_nothing(
+    weekly: Workspace, run_dag: Callable[..., Any]
+) -> None:
+    states = run_dag(weekly, week=SECOND, dry_run=True).states
+
+    assert states.pop("promote") == "skipped"
+    assert set(states.values()) == {"success"}
+    assert len(weekly.registry()) == 1
+
+
+def test_a_source_that_was_left_out_is_skipped_and_the_week_goes_on(
+    weekly: Workspace, run_dag: Callable[..., Any]
+) -> None:
+    states = run_dag(weekly, week=SECOND, leave_out=["feed"]).states
+
+    feed = SOURCES.index("feed")
+    assert (states.pop(f"ingest[{feed}]"), states.pop(f"provenance[{feed}]")) == (
+        "skipped",
+        "skipped",
+    )
+    assert set(states.values()) == {"success"}
+    assert {b.batch.source for b in weekly.registry()[-1].batches} == {"gateway"}
+
+
+def test_a_poisoned_week_ends_in_a_red_gate_that_tells_the_on_call(
+    weekly: Workspace, run_dag: Callable[..., Any]
+) -> None:
+    weekly.deliver(THIRD, ["gateway"], change=flip_labels("spam", "ham", share=0.6))
+    weekly.deliver(THIRD, ["feed"])
+    champion = weekly.registry()[-1].champion
+
+    states = run_dag(weekly, week=THIRD).states
+
+    assert states["gate"] == "failed"
+    assert states["promote"] == "upstream_failed"
+    assert (states["train"], states["validate"]) == ("skipped", "skipped")
+    assert {states[f"ingest[{n}]"] for n in range(len(SOURCES))} == {"success"}
+    last = weekly.registry()[-1]
+    assert (last.verdict, last.week, last.champion) == ("HOLD", THIRD, champion)
+    told = weekly.home.parent / "on_refused_gate"
+    assert f"HOLD: small_filter {THIRD} was not promoted" in told.read_text()
+    assert not (weekly.home.parent / "on_failed_task").exists()
+
+
+def test_what_cannot_be_mended_by_trying_again_fails_at_once(
+    weekly: Workspace, run_dag: Callable[..., Any]
+) -> None:
+    (weekly.home / "keys" / "pipeline.pem").rename(weekly.home / "pipeline.pem")
+    try:
+        run = run_dag(weekly, week=THIRD)
+    finally:
+        (weekly.home / "pipeline.pem").rename(weekly.home / "keys" / "pipeline.pem")
+
+    pin = next(ti for ti in run.dag_run.get_task_instances() if ti.task_id == "pin")
+    assert (str(pin.state), pin.try_number) == ("failed", 1)
+    told = (weekly.home.parent / "on_failed_task").read_text()
+    assert "pin: The private key" in " ".join(told.split())
