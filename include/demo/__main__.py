@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -33,8 +34,11 @@ MODEL = "spam_filter"
 DAG_ID = f"secure_retraining__{MODEL}"
 _REASON = "make demo"
 _INTERRUPTED = 130
+_FILE_WIDTH = 160  # characters, where no window cuts a line
 
 console = Console(highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = _FILE_WIDTH
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -82,7 +86,12 @@ def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Mapping
         for week in WEEKS:
             if week not in outcomes:
                 run_id, seconds = run_week(
-                    api, DAG_ID, week, reason=_REASON, told=lambda line: console.print(line)
+                    api,
+                    DAG_ID,
+                    week,
+                    reason=_REASON,
+                    verdict=partial(_verdict, settings, week),
+                    told=partial(console.print, markup=False),
                 )
                 notebook.note(week, run_id=run_id, seconds=seconds)
         outcomes = _concluded(settings)
@@ -132,6 +141,11 @@ def _concluded(settings: Settings) -> dict[str, WeekOutcome]:
     if not (settings.home / "store").is_dir() or not open_store(settings.store).names("trust"):
         return {}  # nothing was laid out yet
     return concluded_weeks(settings, MODEL)
+
+
+def _verdict(settings: Settings, week: str) -> str | None:
+    outcome = _concluded(settings).get(week)
+    return outcome.entry.verdict if outcome else None
 
 
 def _print_links(settings: Settings, airflow: Airflow, notebook: Notebook) -> None:

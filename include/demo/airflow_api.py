@@ -39,6 +39,7 @@ class TaskRun:
     map_index: int
     state: str | None
     seconds: float | None
+    attempt: int
 
 
 class AirflowApi:
@@ -109,9 +110,23 @@ class AirflowApi:
         """All task instances of a run, those of mapped tasks once they exist."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances?limit=100"
         return [
-            TaskRun(item["task_id"], item["map_index"], item["state"], item["duration"])
+            TaskRun(
+                task_id=item["task_id"],
+                map_index=item["map_index"],
+                state=item["state"],
+                seconds=item["duration"],
+                attempt=item["try_number"],
+            )
             for item in self._call("GET", path)["task_instances"]
         ]
+
+    def headline(self, dag_id: str, run_id: str, task: TaskRun) -> str:
+        """What the log of a failed task shows first: its exception's message."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{task.task_id}/logs/{task.attempt}"
+        for line in self._call("GET", f"{path}?map_index={task.map_index}")["content"]:
+            if isinstance(line, dict) and (details := line.get("error_detail")):
+                return str(details[0]["exc_value"])
+        return "its log says why"
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         """As `_ask`, but reads are patient."""

@@ -30,7 +30,7 @@ USER = "admin"
 _PREFERRED_PORT = 8080
 _START_SECONDS = 180
 _STOP_SECONDS = 20
-_INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+_INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 
 
 @dataclass(frozen=True)

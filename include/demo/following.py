@@ -38,15 +38,25 @@ def give_up_old_runs(api: AirflowApi, dag_id: str) -> int:
 
 
 def run_week(
-    api: AirflowApi, dag_id: str, week: str, *, reason: str, told: Told
+    api: AirflowApi,
+    dag_id: str,
+    week: str,
+    *,
+    reason: str,
+    verdict: Callable[[], str | None],
+    told: Told,
 ) -> tuple[str, float]:
     """Trigger a week and follow it to its end.
+
+    Args:
+        verdict: What the registry says of the week; None while it says nothing. A red gate is a
+            verdict only if it stands there: a task can also break.
 
     Returns:
         Airflow's run id and the seconds that it took.
 
     Raises:
-        RetrainingError: It did not end, or a task other than the gate failed.
+        RetrainingError: It did not end, or a task broke; says which, and why.
     """
     started = time.monotonic()
     run_id = api.trigger(dag_id, {"week": week, "reason": reason})
@@ -58,7 +68,7 @@ def run_week(
             of_step = [task for task in tasks if task.task_id == step]
             if step not in printed and of_step and all(t.state in FINISHED_TASK for t in of_step):
                 printed.add(step)
-                told(f"{week}  {step:<11} {_said(step, of_step)}")
+                told(f"{week}  {step:<11} {_said(step, of_step, verdict)}")
         if state in FINISHED_RUN:
             break
         if time.monotonic() - started > _RUN_SECONDS:
@@ -66,19 +76,25 @@ def run_week(
                 f"The run of {week} did not end within {_RUN_SECONDS} seconds; see its page."
             )
         time.sleep(_POLL_SECONDS)
-    broken = sorted({t.task_id for t in tasks if t.state == "failed" and t.task_id != "gate"})
-    if broken:
-        raise RetrainingError(f"{', '.join(broken)} broke in {week}: its log says why.")
+    failed = [task for task in tasks if task.state == "failed"]
+    for task in failed:
+        if task.task_id != "gate" or verdict() is None:
+            why = api.headline(dag_id, run_id, task)
+            raise RetrainingError(f"{task.task_id} of {week} broke: {why}")
     return run_id, time.monotonic() - started
 
 
-def _said(step: str, tasks: Sequence[TaskRun]) -> str:
+def _said(step: str, tasks: Sequence[TaskRun], verdict: Callable[[], str | None]) -> str:
     seconds = max((task.seconds or 0.0) for task in tasks)
     states = {task.state for task in tasks}
     if states == {"success"}:
         many = f", {len(tasks)} sources" if len(tasks) > 1 else ""
         return f"done in {seconds:.1f} s{many}"
-    if states == {"failed"} and step == "gate":
-        return f"REFUSED in {seconds:.1f} s: the gate is red, the champion stays"
-    shown = {"upstream_failed": "not reached", "skipped": "skipped, nothing to do"}
+    if step == "gate" and states == {"failed"} and (said := verdict()):
+        return f"{said} in {seconds:.1f} s: the gate is red, the champion stays"
+    shown = {
+        "failed": "BROKE",
+        "skipped": "skipped, nothing to do",
+        "upstream_failed": "not reached",
+    }
     return ", ".join(sorted(shown.get(str(state), str(state)) for state in states))

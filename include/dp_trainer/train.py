@@ -99,7 +99,12 @@ def poisson_samples(
 
 
 def noise_generator(random: np.random.Generator) -> Any:
-    """Return TensorFlow's generator of the noise, with counter and key drawn from `random`."""
+    """Return TensorFlow's generator of the noise, with counter and key drawn from `random`.
+
+    Not covered: Philox is not a cryptographic generator, and Gaussian noise in floating point is
+    not exactly Gaussian (Mironov 2012, "On Significance of the Least Significant Bits for
+    Differential Privacy"). An attacker sees the sum of all steps' noise in the weights alone.
+    """
     state = random.integers(-(2**63), 2**63, size=3, dtype=np.int64)
     return tf.random.Generator.from_state(state, alg="philox")
 

@@ -9,6 +9,7 @@ import pytest
 from retraining.weekly import DecidedWeek, run_week, screen_week
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace
 
+pytestmark = pytest.mark.slow  # each test runs whole weeks
 FIRST, SECOND = WEEKS[:2]
 
 

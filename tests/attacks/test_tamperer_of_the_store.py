@@ -24,6 +24,7 @@ from retraining.store import DirectoryStore
 from retraining.weekly import DecidedWeek, run_week
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, flip_labels, make_workspace
 
+pytestmark = pytest.mark.slow  # each test runs whole weeks
 FIRST, SECOND, THIRD = WEEKS[:3]
 
 

@@ -25,7 +25,8 @@ def measured(trainer_python: str, trainer_environment: dict[str, str]) -> dict[s
         check=False,
         timeout=240,
     )
-    assert finished.returncode == 0, finished.stderr[-4000:]
+    print(finished.stderr[-4000:])
+    assert finished.returncode == 0
     return json.loads(finished.stdout)
 
 

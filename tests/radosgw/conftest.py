@@ -90,10 +90,16 @@ def _start(folder: Path, running: contextlib.ExitStack) -> S3Server:
     )
     conf = ["-c", str(config)]
 
-    def call(*command: str) -> None:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    def call(*command: str, until: str = "") -> None:
+        """Run a command, again and again for a minute until it succeeds and prints `until`."""
+        end = time.monotonic() + (60 if until else 0)
+        while True:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+            if done.returncode == 0 and until in done.stdout:
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+            time.sleep(0.2)
 
     def daemon(name: str, *command: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = folder / f"{name}.out"
@@ -107,12 +113,14 @@ def _start(folder: Path, running: contextlib.ExitStack) -> S3Server:
     call("monmaptool", "--create", "--addv", "a", address, "--fsid", str(cluster), monmap)
     mon_data = ["--mon-data", str(folder / "mon")]
     call("ceph-mon", "--mkfs", "-i", "a", *conf, "--monmap", monmap, *mon_data)
-    wait_for_port(mon_port, *daemon("mon", "ceph-mon", "-i", "a", *conf, "-f"), seconds=60)
-    call("ceph", *conf, "osd", "new", str(disk), "0")
+    daemon("mon", "ceph-mon", "-i", "a", *conf, "-f")
+    ceph = ["ceph", "--connect-timeout", "5", *conf]
+    call(*ceph, "quorum_status", until="leader")
+    call(*ceph, "osd", "new", str(disk), "0")
     call("ceph-osd", "-i", "0", *conf, "--mkfs", "--osd-uuid", str(disk))
     daemon("osd", "ceph-osd", "-i", "0", *conf, "-f")
-    time.sleep(2)
-    call("ceph", *conf, "osd", "crush", "add", "osd.0", "1", "root=default", "host=local")
+    call(*ceph, "osd", "stat", until="1 up")
+    call(*ceph, "osd", "crush", "add", "osd.0", "1", "root=default", "host=local")
     gateway = daemon("gateway", "radosgw", "-n", "client.rgw.a", *conf, "-f")
     wait_for_port(rgw_port, *gateway, seconds=120)
     call(

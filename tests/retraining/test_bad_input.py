@@ -503,7 +503,7 @@ def conclude(batch: Batch, workdir: Path, *, in_child: bool = True) -> Conclusio
         return Conclusion(refused.code, refused.sentence)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_bad_input_ends_in_one_clear_line_and_the_corrected_delivery_works(
     case, tmp_path, monkeypatch
 ):

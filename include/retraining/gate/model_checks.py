@@ -36,6 +36,12 @@ def check_model(
         observed = f"refused ({why.code}): {why.sentence}" if why else "no challenger, no reason"
         yield _hold("training", observed, "a challenger", "see the training report")
         return
+    yield Check(
+        name="training",
+        verdict="PROMOTE",
+        observed=f"a challenger, trained on {training.n_rows} rows",
+        allowed="a challenger",
+    )
     yield from _privacy(spec, training)
     if validation is None:
         yield _hold("validation", "no report", "one per challenger", "start the week again")

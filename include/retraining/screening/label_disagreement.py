@@ -1,8 +1,9 @@
 """Score: how much does a row's label contradict what the trusted rows say?
 
 The loss of its own label under a plain model of the trusted rows: -log(probability). Logistic
-regression, because it did best where it counts, with little data: see the table in the docs. It is
-solved to its optimum by Newton's method, so that no processor's rounding shows in a score.
+regression: on spambase and digits, with 200 to 2,350 trusted rows, it found as many flips as a
+random forest or gradient boosting (within a point, or more) in a tenth of their time or less.
+Newton's method solves it to its optimum, so that no processor's rounding shows in a score.
 """
 
 from typing import Any

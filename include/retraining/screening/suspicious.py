@@ -33,8 +33,7 @@ def to_parquet(suspicious: pd.DataFrame) -> bytes:
     sink = io.BytesIO()
     table = pa.Table.from_pandas(suspicious, schema=SCHEMA, preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
-    data: bytes = sink.getvalue()
-    return data
+    return sink.getvalue()
 
 
 def to_csv(suspicious: pd.DataFrame) -> bytes:
@@ -43,7 +42,8 @@ def to_csv(suspicious: pd.DataFrame) -> bytes:
     for name in SCHEMA.names:
         if pa.types.is_string(SCHEMA.field(name).type):
             safe[name] = [_escaped(value) for value in safe[name]]
-    return safe.to_csv(index=False, lineterminator="\n", float_format="%.6f").encode()
+    text: str = safe.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+    return text.encode()
 
 
 def _escaped(value: object) -> object:

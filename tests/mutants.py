@@ -1,0 +1,558 @@
+"""Takes each check out once and sees its test go red: `make mutants`.
+
+A test that stays green without the check that it is about proves nothing. Each row of the table is
+one check, the text that switches it off, and the tests that have to notice. It runs in a copy of
+the tree with an environment of its own, so that child processes are mutated too; nothing here
+touches the working tree.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).resolve().parents[1]
+BAD_INPUT = "tests/retraining/test_bad_input.py"
+FORGER = "tests/attacks/test_forger_and_replayer.py"
+TAMPERER = "tests/attacks/test_tamperer_of_the_store.py"
+REGISTRY = "tests/retraining/test_registry.py"
+EVIDENCE = "tests/retraining/test_evidence.py"
+SECONDS_A_MUTANT = 300
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One check switched off.
+
+    Attributes:
+        check: What is missing then.
+        file: Below include/retraining.
+        old: Stands there exactly once.
+        new: What stands there instead.
+        test: File of the tests that have to go red.
+        only: pytest's -k, to run few of them.
+        too: Further checks (file, old, new) that see the same: two lines of defence go together.
+    """
+
+    check: str
+    file: str
+    old: str
+    new: str
+    test: str
+    only: str
+    too: tuple[tuple[str, str, str], ...] = ()
+
+
+def _bad_input(
+    check: str, file: str, old: str, new: str, case: str, *too: tuple[str, str, str]
+) -> Mutant:
+    return Mutant(check, file, old, new, BAD_INPUT, case, too)
+
+
+_PROVENANCE = "provenance.py"
+_PARQUET = "parsing/parquet_reader.py"
+_CSV = "parsing/csv_reader.py"
+_VALUES = "parsing/values.py"
+
+MUTANTS = (
+    # --- bad input: delivery ----------------------------------------------------------------
+    _bad_input(
+        "files without bytes",
+        "ingest.py",
+        "if file.size == 0]",
+        "if file.size < 0]",
+        "file_without_bytes or (a and file and without)",
+    ),
+    _bad_input(
+        "file suffix",
+        "ingest.py",
+        "if not file.name.lower().endswith(suffix)]",
+        "if False]",
+        "another and format",
+    ),
+    _bad_input(
+        "max_bytes",
+        "ingest.py",
+        "> source.max_bytes:",
+        "> 10**18:",
+        "too and many and bytes",
+        ("ingest.py", "max_bytes=left)", "max_bytes=10**18)"),
+    ),
+    _bad_input(
+        "links in a delivery",
+        "store/inbox.py",
+        "status = entry.stat(follow_symlinks=False)",
+        "status = entry.stat(follow_symlinks=True)",
+        "link and to and file",
+        ("store/inbox.py", "os.O_RDONLY | os.O_NOFOLLOW | ", "os.O_RDONLY | "),
+    ),
+    _bad_input(
+        "printable names",
+        "store/inbox.py",
+        "if name.isprintable() and ",
+        "if ",
+        "name and line and break",
+    ),
+    _bad_input(
+        "manifest is there",
+        _PROVENANCE,
+        "            if signs:\n",
+        "            if signs and manifest is not None:\n",
+        "no and manifest",
+    ),
+    _bad_input(
+        "manifest's key",
+        _PROVENANCE,
+        'roles=["provider"], key_id=key_id\n',
+        'roles=["provider"]\n',
+        "wrong and key",
+    ),
+    _bad_input(
+        "a key twice in JSON",
+        "digests.py",
+        "    if len(found) != len(pairs):\n",
+        "    if False:\n",
+        "manifest and twice",
+    ),
+    _bad_input(
+        "sequence is a number",
+        _PROVENANCE,
+        "    if type(sequence) is not int or not 0 < sequence < 2**63:",
+        "    if False:",
+        "sequence and no and number",
+    ),
+    _bad_input(
+        "batch's week", _PROVENANCE, "manifest.week != batch.week", "False", "another and week"
+    ),
+    _bad_input(
+        "batch's source",
+        _PROVENANCE,
+        "manifest.dataset != batch.source",
+        "False",
+        "another and source",
+    ),
+    _bad_input(
+        "extra files",
+        _PROVENANCE,
+        "sorted(arrived.keys() - signed.keys())",
+        "[]",
+        "extra and file",
+    ),
+    _bad_input(
+        "missing files",
+        _PROVENANCE,
+        "sorted(signed.keys() - arrived.keys())",
+        "[]",
+        "missing and file",
+    ),
+    _bad_input(
+        "changed files",
+        _PROVENANCE,
+        "if arrived[n] != signed[n]\n",
+        "if False\n",
+        "changed and after and signing",
+    ),
+    _bad_input(
+        "growing sequence", _PROVENANCE, "if again or behind:", "if False:", "replayed and sequence"
+    ),
+    _bad_input(
+        "rows sold twice",
+        _PROVENANCE,
+        "if used and known.batch.week != batch.week:",
+        "if False:",
+        "files and again",
+    ),
+    # --- bad input: structure ---------------------------------------------------------------
+    _bad_input(
+        "batch without rows",
+        "parsing/child.py",
+        "    if n_rows == 0:\n",
+        "    if False:\n",
+        "no and rows and not CSV",
+    ),
+    _bad_input(
+        "declared columns",
+        "parsing/refusals.py",
+        "    if not missing and not extra:\n",
+        "    if not missing or not extra:\n",
+        "missing and column",
+    ),
+    _bad_input(
+        "columns once",
+        "parsing/refusals.py",
+        "if counts[name] > 1]",
+        "if False]",
+        "column and twice and not CSV",
+    ),
+    _bad_input("column types", _PARQUET, "    if wrong:\n", "    if False:\n", "booleans"),
+    _bad_input("nested types", _PARQUET, "if pa.types.is_nested(kind)]", "if False]", "nested"),
+    _bad_input(
+        "text is UTF-8",
+        "parsing/refusals.py",
+        "            column.validate(full=True)\n",
+        "            pass\n",
+        "text and UTF",
+    ),
+    _bad_input(
+        "unpacked size",
+        _PARQUET,
+        "if stated > (allowed := n_rows * row_bytes + overhead):",
+        "if (allowed := n_rows * row_bytes + overhead) < 0:",
+        "zip and bomb",
+    ),
+    _bad_input(
+        "rows in the footer",
+        _PARQUET,
+        "    if max(n_rows, metadata.num_rows) > rows_left:\n        refuse_rows(file)\n",
+        "    rows_left = max(n_rows, metadata.num_rows)\n",
+        "too and many and rows and not CSV",
+        ("parsing/child.py", "if n_rows > rows_left:  # whatever", "if False:  # whatever"),
+    ),
+    _bad_input(
+        "rows of CSV",
+        _CSV,
+        "    if n_lines > rows_left:\n        refuse_rows(file)\n",
+        "    rows_left = n_lines\n",
+        "too and many and rows and CSV",
+        ("parsing/child.py", "if n_rows > rows_left:  # whatever", "if False:  # whatever"),
+    ),
+    _bad_input("NUL bytes", _CSV, 'if b"\\0" in line:', "if False:", "NUL"),
+    _bad_input(
+        "encoding of CSV",
+        _CSV,
+        'refuse_line("encoding", file, number, f"is not {encoding}")',
+        "pass",
+        "another and encoding",
+    ),
+    _bad_input("line ends", _CSV, 'if b"\\r" in content:', "if False:", "carriage"),
+    _bad_input(
+        "length of a line",
+        _CSV,
+        "if len(line) > _MAX_LINE_BYTES:",
+        "if False:",
+        "line and without and end",
+    ),
+    _bad_input("quotes left open", _CSV, "    if n_rows != n_lines:\n", "    if False:\n", "quote"),
+    _bad_input(
+        "ragged lines",
+        "parsing/refusals.py",
+        'f"has {got} fields, expected {expected}")',
+        'f"has {got} fields, expected {expected}") if False else None',
+        "one and field and too",
+    ),
+    # --- bad input: values ------------------------------------------------------------------
+    _bad_input(
+        "missing numbers",
+        _VALUES,
+        '        (f"missing:{name}", missing),\n        (f"bad_number',
+        '        (f"bad_number',
+        "empty and field",
+    ),
+    _bad_input("NaN", _VALUES, '        (f"nan:{name}", nan),\n', "", "NaN and CSV"),
+    _bad_input(
+        "infinity", _VALUES, '        (f"infinity:{name}", infinite),\n', "", "infinity and not CSV"
+    ),
+    _bad_input(
+        "bounds",
+        _VALUES,
+        '        (f"out_of_bounds:{name}", _mask(outside) & ~infinite),\n',
+        "",
+        "out and bounds",
+    ),
+    _bad_input(
+        "text as number",
+        _VALUES,
+        '        (f"bad_number:{name}", bad),\n',
+        "",
+        "no and number and not sequence",
+    ),
+    _bad_input(
+        "declared classes",
+        _VALUES,
+        '("unknown_class", ~known & ~missing)',
+        '("unknown_class", known & ~known)',
+        "unknown and class",
+    ),
+    _bad_input("row ids", _VALUES, '("missing_row_id", missing), ', "", "no and row and id"),
+    _bad_input(
+        "a row id once",
+        "parsing/child.py",
+        "            repeated[i] = True\n",
+        "            pass\n",
+        "row and id and twice",
+    ),
+    # --- attacks: forger and replayer -------------------------------------------------------
+    Mutant(
+        "a refusal of a needed source stops the week",
+        "gate/data_checks.py",
+        '.on_refusal == "stop" and batch.week == pinned.week\n',
+        '.on_refusal == "never"\n',
+        FORGER,
+        "holds_the_week",
+    ),
+    Mutant(
+        "roles of keys",
+        "evidence/trust.py",
+        "if set(roles) & set(trusted.roles) and key_id in (None, name)",
+        "if key_id in (None, name)",
+        EVIDENCE,
+        "own_name_only or cannot_sign_a_gate",
+    ),
+    Mutant(
+        "names of keys",
+        "evidence/trust.py",
+        "and key_id in (None, name)",
+        "and (key_id is None or True)",
+        EVIDENCE,
+        "own_name_only",
+    ),
+    Mutant(
+        "signatures",
+        "evidence/envelope.py",
+        "VerificationError, ValueError):\n            continue\n",
+        "VerificationError, ValueError):\n            return True\n",
+        EVIDENCE,
+        "altered_envelopes",
+    ),
+    Mutant(
+        "type of a record",
+        "evidence/envelope.py",
+        '        if body["predicateType"] != predicate_type:\n',
+        "        if False:\n",
+        EVIDENCE,
+        "another_type",
+    ),
+    Mutant(
+        "step of an attestation",
+        "evidence/statements.py",
+        '            if definition["buildType"] != f"{NAMESPACE}/{step}/v1":\n',
+        "            if False:\n",
+        EVIDENCE,
+        "not_taken_for_another",
+    ),
+    Mutant(
+        "one key, one name",
+        "evidence/trust.py",
+        "        if other := seen.get(material):\n",
+        "        if (other := seen.get(material)) and False:\n",
+        EVIDENCE,
+        "under_two_names",
+    ),
+    # --- attacks: registry ------------------------------------------------------------------
+    Mutant(
+        "gaps in a chain",
+        "signed_chain.py",
+        "            if name != self._name(number):\n",
+        "            if False:\n",
+        REGISTRY,
+        "deleted_middle",
+    ),
+    Mutant(
+        "links of a chain",
+        "signed_chain.py",
+        "            if (body.sequence, body.previous) != (number, before):\n",
+        "            if False:\n",
+        REGISTRY,
+        "exchanged_entries",
+    ),
+    Mutant(
+        "model of an entry",
+        "signed_chain.py",
+        '        if body.model != self._prefix.rpartition("/")[2]:\n',
+        "        if False:\n",
+        REGISTRY,
+        "another_model",
+    ),
+    Mutant(
+        "versions of the trust list grow",
+        "signed_chain.py",
+        "            if body.trust_version < trust_version:\n",
+        "            if False:\n",
+        REGISTRY,
+        "revoked_key",
+    ),
+    Mutant(
+        "role that writes the registry",
+        "signed_chain.py",
+        '        role="promoter",\n',
+        '        role="pipeline",\n',
+        REGISTRY,
+        "pipeline_key_cannot",
+    ),
+    Mutant(
+        "memory of the head",
+        "registry.py",
+        "        if len(links) < number or links[number - 1].digest != ",
+        "        if False and links[number - 1].digest != ",
+        REGISTRY,
+        "shortened_registry or rewritten_last",
+    ),
+    Mutant(
+        "one winner",
+        "store/directory.py",
+        "os.link(file.name, target)",
+        "os.replace(file.name, target)",
+        REGISTRY,
+        "one_wins",
+    ),
+    # --- attacks: tamperer of the store -----------------------------------------------------
+    Mutant(
+        "digest on every read",
+        "store/base.py",
+        "    _demand(digest, Digest.from_hex(sha256.hexdigest()))\n",
+        "",
+        TAMPERER,
+        "edit_a_report or edit_the_thresholds or swap_the_weights",
+    ),
+    Mutant(
+        "identity of an attestation",
+        "recording.py",
+        "    if payload_digest(raw) != digest:\n",
+        "    if False:\n",
+        TAMPERER,
+        "exchange_two_attestations",
+    ),
+    Mutant(
+        "artefacts are hashed again before promotion",
+        "verify.py",
+        "    (rehash or ArtefactCheck(store))(",
+        "    (lambda _digests: None)(",
+        TAMPERER,
+        "swapped_after_the_gate",
+    ),
+    Mutant(
+        "a decision that says no",
+        "steps/concluding.py",
+        "    if must_promote and not verified.decision.promotes:\n",
+        "    if False:\n",
+        TAMPERER,
+        "dry_run",
+    ),
+    Mutant(
+        "a decision for this head",
+        "verify.py",
+        "pinned.run.champion) == (before.head, before.champion),\n",
+        "pinned.run.champion) != (),\n",
+        TAMPERER,
+        "two_promotions",
+    ),
+    Mutant(
+        "a run that is stale is not decided",
+        "steps/concluding.py",
+        "    if registry.head != pinned.run.registry_head:\n",
+        "    if False:\n",
+        TAMPERER,
+        "before_another_concluded",
+    ),
+    Mutant(
+        "training in the ledger",
+        "verify.py",
+        "        bool(report.charges) and all(d in position for d in report.charges),\n",
+        "        True,\n",
+        TAMPERER,
+        "delete_the_ledger",
+    ),
+    Mutant(
+        "promoted exactly once",
+        "steps/concluding.py",
+        '        if link.record.decision == decision and link.record.verdict == "PROMOTE":\n',
+        "        if False:\n",
+        TAMPERER,
+        "used_once",
+    ),
+)
+
+
+class Bench:
+    """A copy of the tree with an interpreter whose packages come from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = folder / "tree"
+        for name in ("include", "tests", "dags"):
+            ignored = shutil.ignore_patterns("__pycache__", "images")
+            shutil.copytree(ROOT / name, self.tree / name, ignore=ignored)
+        for name in ("pyproject.toml", "requirements.lock", "requirements-trainer.lock"):
+            shutil.copy(ROOT / name, self.tree / name)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        self.python = folder / "venv" / "bin" / "python"
+        packages = folder / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        paths = f"{self.tree}/include\n{sysconfig.get_paths()['purelib']}\n"
+        (packages / "site-packages" / "mutants.pth").write_text(paths)
+
+    def pytest(self, test: str, only: str) -> subprocess.CompletedProcess[str]:
+        """Run the tests of one mutant."""
+        command = [self.python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        return subprocess.run(
+            [*command, "--tb=line", "-m", "not trainer and not airflow", test, "-k", only],
+            cwd=self.tree,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "STRICT": ""},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_A_MUTANT,
+            check=False,
+        )
+
+    def survives(self, mutant: Mutant) -> str:
+        """Why the mutant was not noticed; empty when its test went red."""
+        folder = self.tree / "include" / "retraining"
+        edits = ((mutant.file, mutant.old, mutant.new), *mutant.too)
+        originals = {folder / file: (folder / file).read_text() for file, _, _ in edits}
+        mutated = dict(originals)
+        for file, old, new in edits:
+            if (found := mutated[folder / file].count(old)) != 1:
+                return f"its text stands {found} times in {file}"
+            mutated[folder / file] = mutated[folder / file].replace(old, new)
+        for path, text in mutated.items():
+            path.write_text(text)
+        try:
+            ran = self.pytest(mutant.test, mutant.only)
+        except subprocess.TimeoutExpired:
+            return ""  # a check against waiting for ever, seen to be missed
+        finally:
+            for path, text in originals.items():
+                path.write_text(text)
+        if ran.returncode == 1 and " failed" in ran.stdout:
+            return ""
+        said = (ran.stdout.strip().splitlines() or ["nothing"])[-1]
+        return f"pytest ended with {ran.returncode}: {said}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay the table; exit status 1 when a mutant survives."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="mutants whose check contains this text")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if options.only in mutant.check]
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        benches: Queue[Bench] = Queue()
+        for number in range(min(options.jobs, len(chosen))):
+            benches.put(Bench(Path(folder) / str(number)))
+
+        def run(mutant: Mutant) -> str:
+            bench = benches.get()
+            try:
+                return bench.survives(mutant)
+            finally:
+                benches.put(bench)
+
+        survived = 0
+        with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
+            for mutant, why in zip(chosen, pool.map(run, chosen), strict=True):
+                survived += bool(why)
+                state = f"SURVIVED: {why}" if why else "noticed"
+                print(f"{mutant.check:50} {mutant.test.rpartition('/')[2]:32} {state}", flush=True)
+    print(f"{len(chosen) - survived} passed, {survived} failed")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
