@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# One fixture module may import another before pytest loads it as a plugin.
+pytest.register_assert_rewrite("tests.fixtures")
+
 _FIXTURES = Path(__file__).parent / "fixtures"
 pytest_plugins = [
     f"tests.fixtures.{module.stem}"

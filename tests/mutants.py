@@ -25,6 +25,7 @@ FORGER = "tests/attacks/test_forger_and_replayer.py"
 TAMPERER = "tests/attacks/test_tamperer_of_the_store.py"
 REGISTRY = "tests/retraining/test_registry.py"
 EVIDENCE = "tests/retraining/test_evidence.py"
+RECORDING = "tests/retraining/test_recording.py"
 SECONDS_A_MUTANT = 300
 
 
@@ -304,7 +305,7 @@ MUTANTS = (
         "if set(roles) & set(trusted.roles) and key_id in (None, name)",
         "if key_id in (None, name)",
         EVIDENCE,
-        "own_name_only or cannot_sign_a_gate",
+        "name_only or cannot_sign_a_gate",
     ),
     Mutant(
         "names of keys",
@@ -312,7 +313,7 @@ MUTANTS = (
         "and key_id in (None, name)",
         "and (key_id is None or True)",
         EVIDENCE,
-        "own_name_only",
+        "name_only",
     ),
     Mutant(
         "signatures",
@@ -405,20 +406,36 @@ MUTANTS = (
     ),
     # --- attacks: tamperer of the store -----------------------------------------------------
     Mutant(
-        "digest on every read",
+        "digest of what is read into memory",
         "store/base.py",
         "    _demand(digest, Digest.from_hex(sha256.hexdigest()))\n",
         "",
+        RECORDING,
+        "report_that_was_edited",
+    ),
+    Mutant(
+        "digest of what is read into a file",
+        "store/base.py",
+        "        _demand(digest, found)\n",
+        "",
         TAMPERER,
-        "edit_a_report or edit_the_thresholds or swap_the_weights",
+        "changed_after_screening",
     ),
     Mutant(
         "identity of an attestation",
         "recording.py",
         "    if payload_digest(raw) != digest:\n",
         "    if False:\n",
-        TAMPERER,
-        "exchange_two_attestations",
+        RECORDING,
+        "exchanged",
+    ),
+    Mutant(
+        "a result is reused for its own request only",
+        "recording.py",
+        "            if result.attestation.request == request and present:\n",
+        "            if present:\n",
+        RECORDING,
+        "points_elsewhere",
     ),
     Mutant(
         "artefacts are hashed again before promotion",

@@ -59,7 +59,9 @@ def demo(
         _fail("\n".join(found))
     for remark in preflight.remarks():
         console.print(remark, style="yellow", markup=False)
-    signal.signal(signal.SIGTERM, _interrupt)  # ends the parts in order, like Ctrl-C
+    # Both end the parts in order; SIGINT too is set, because a shell's `&` would ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     settings = demo_settings(home)
     try:
         with own_workspace(settings.home, fresh=fresh):

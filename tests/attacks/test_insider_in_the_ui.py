@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from retraining.digests import Digest
+from retraining.weekly import screen_week
 from tests.fixtures.airflow_server import AirflowServer
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels
 
@@ -58,16 +59,9 @@ def refused(airflow_server: AirflowServer) -> RefusedWeek:
     workspace = airflow_server.workspace.add_model("insider_filter", weeks=[FIRST])
     workspace.deliver(SECOND, ["gateway"], change=flip_labels("spam", "ham", share=0.6))
     workspace.deliver(SECOND, ["feed"])
-    for model in (other, workspace):
-        airflow_server.wait_for_dag(f"secure_retraining__{model.model}")
-    # The neighbour's own promotion is still to come: its decision is signed and was never used.
-    neighbours = f"secure_retraining__{other.model}"
-    other_run, _ = airflow_server.run_week(neighbours, FIRST, dry_run=True)
-    unused = airflow_server.get(
-        f"dags/{neighbours}/dagRuns/{other_run}/taskInstances/gate/xcomEntries/return_value"
-    )["value"]
+    workspace.run_week(FIRST)
     dag_id = f"secure_retraining__{workspace.model}"
-    assert airflow_server.run_week(dag_id, FIRST)[1] == "success"
+    airflow_server.wait_for_dag(dag_id)
     run_id, state = airflow_server.run_week(dag_id, SECOND)
     assert state == "failed"
     promoted, held = workspace.registry()
@@ -80,13 +74,30 @@ def refused(airflow_server: AirflowServer) -> RefusedWeek:
         {
             "an old decision that said PROMOTE": promoted.decision,
             "this week's decision, which says HOLD": held.decision,
-            "another model's decision": unused,
+            "another model's decision": decide_only(other, FIRST),
             "a digest of nothing": Digest.of(b"nothing"),
             "a record that is no decision": promoted.spec,
             "garbage": "PROMOTE",
             "a path": "../../trust/0000000001",
         },
     )
+
+
+def decide_only(workspace: Workspace, week: str) -> Digest:
+    """Run a week up to its decision, which says PROMOTE, and do not use it."""
+    steps = workspace.steps()
+    screened = screen_week(steps, workspace.model, week)
+    run, screening = screened.run.attestation.digest, screened.screening.attestation.digest
+    training = steps.train(run, screening).attestation.digest
+    decided = steps.decide(
+        run,
+        provenance=[result.attestation.digest for result in screened.provenance],
+        screening=screening,
+        training=training,
+        validation=steps.validate(run, training).attestation.digest,
+    )
+    assert decided.report.promotes
+    return decided.attestation.digest
 
 
 def test_marking_the_gate_green_promotes_nothing(refused: RefusedWeek) -> None:
@@ -119,6 +130,7 @@ def test_a_forged_xcom_promotes_nothing(refused: RefusedWeek, forgery: str) -> N
 
     assert refused.headline().startswith("AirflowFailException: ")
     assert refused.workspace.registry() == before
+    assert neighbours_registry(refused) == []
     assert len(champion_events(refused)) == told  # nobody's serving DAG was started
 
 
@@ -130,6 +142,12 @@ def test_clearing_the_gate_gives_the_same_decision_again(refused: RefusedWeek) -
     assert refused.server.wait_for_run(refused.dag_id, refused.run_id) == "failed"
     assert refused.server.states(refused.dag_id, refused.run_id)["gate"] == "failed"
     assert refused.workspace.registry() == before
+
+
+def neighbours_registry(refused: RefusedWeek) -> list[object]:
+    """The registry of the other model, whose decision is signed and unused."""
+    steps = refused.workspace.steps()
+    return list(steps.registry("neighbour_filter").entries)
 
 
 def champion_events(refused: RefusedWeek) -> list[object]:

@@ -34,12 +34,14 @@ from tests.benchmarks.workload import add_workload, make_bench_workspace  # noqa
 from tests.fixtures.airflow_server import running_airflow  # noqa: E402
 
 _ROWS = (4_000, 100_000)
+_LOG_COLUMNS = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write JSON where asked."""
     asked = _parse(arguments)
-    console = Console()
+    # A log has no width of its own, and 80 columns would cut the tables.
+    console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
     progress = Console(stderr=True)
     machine = _machine()
     console.print(

@@ -79,4 +79,4 @@ def test_screening_stands_beside_a_plain_isolation_forest(
     found = measure_peer(workload, measured)
 
     assert found.ours > 0 and found.peer > 0
-    assert f"{found.ours / found.peer:.2f}" in shown(peer_table([found]))
+    assert f"{found.ratio:.2f}" in shown(peer_table([found]))

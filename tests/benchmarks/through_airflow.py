@@ -24,7 +24,6 @@ class ThroughAirflow:
     """
 
     rows: int
-    state: str
     task_seconds: dict[str, float]
     wall_seconds: float
 
@@ -52,13 +51,14 @@ def measure_through_airflow(
     state = server.wait_for_run(dag_id, run_id, seconds=_RUN_SECONDS)
     tasks = server.tasks(dag_id, run_id)
     if state != "success":
-        raise RuntimeError(f"The run through Airflow is {state}: {server.states(dag_id, run_id)}")
+        failed = [task["task_id"] for task in tasks.values() if task["state"] == "failed"]
+        said = [f"{task_id}: {server.headline(dag_id, run_id, task_id)}" for task_id in failed]
+        raise RuntimeError(f"The run through Airflow is {state}. {' '.join(said)}")
     run = server.get(f"dags/{dag_id}/dagRuns/{run_id}")
     wall = (_moment(run["end_date"]) - _moment(run["queued_at"])).total_seconds()
     told(f"{workload.rows:,} rows  through Airflow: {wall:.1f} s")
     return ThroughAirflow(
         rows=workload.rows,
-        state=state,
         task_seconds={name: float(task["duration"] or 0) for name, task in tasks.items()},
         wall_seconds=wall,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from retraining.digests import Digest
 from retraining.records import LedgerCharge
 from retraining.signed_chain import charges_of, ledger_chain
 from tests.fixtures.airflow_server import AirflowServer, eventually
@@ -42,6 +41,8 @@ def test_a_week_is_promoted_and_a_poisoned_one_ends_in_a_red_gate_that_says_why(
     assert (state, set(airflow_server.states(dag_id, run_id).values())) == ("success", {"success"})
     assert {"ingest[gateway]", "provenance[feed]"} <= set(airflow_server.states(dag_id, run_id))
     (entry,) = workspace.registry()
+    lines = [line["event"] for line in airflow_server.log(dag_id, run_id, "gate")]
+    assert any(entry.decision in line for line in lines)
     (event,) = champion_events(airflow_server, workspace)
     assert event["extra"]["version"] == 1
     assert event["extra"]["model"] == entry.champion
@@ -112,7 +113,7 @@ def test_a_training_task_that_is_killed_leaves_no_trainer_and_is_charged_again(
     (entry,) = workspace.registry()
     assert (entry.verdict, entry.version) == ("PROMOTE", 1)
     lines = [line["event"] for line in airflow_server.log(dag_id, run_id, "train", attempt=2)]
-    assert any("Attempt 2 of this training; each is charged." in line for line in lines)
+    assert any("Attempt 2 of this training" in line for line in lines)
     assert any(line.startswith("trainer: step") for line in lines)
 
 
@@ -181,20 +182,3 @@ def ledger(workspace: Workspace) -> list[LedgerCharge]:
     """Every start of a training on record."""
     steps = workspace.steps()
     return charges_of(ledger_chain(steps.store, steps.trust, workspace.model).load())
-
-
-def test_the_log_of_a_step_names_its_record(airflow_server: AirflowServer) -> None:
-    workspace = airflow_server.workspace.add_model("logged_filter", weeks=[FIRST])
-    dag_id = dag_of(workspace)
-    airflow_server.wait_for_dag(dag_id)
-
-    run_id, _ = airflow_server.run_week(dag_id, FIRST, dry_run=True)
-
-    (entry,) = airflow_server.get(
-        f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/screen/xcomEntries"
-    )["xcom_entries"]
-    value = airflow_server.get(
-        f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/screen/xcomEntries/{entry['key']}"
-    )["value"]
-    lines = [line["event"] for line in airflow_server.log(dag_id, run_id, "screen")]
-    assert any(Digest(value) in line for line in lines)

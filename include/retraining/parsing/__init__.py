@@ -4,6 +4,9 @@ A provider, or whoever got hold of its key, may hand in a file that makes a pars
 all memory. So the parse happens in a process that inherits none of our secrets, may use a fixed
 amount of memory and time, and hands back two plain Parquet files.
 
+What stays: a file that takes the parser over can still make it hand back rows of its choosing, or
+a Parquet file that attacks our reader; it cannot read the task's secrets or write to the store.
+
 `parse` is our side; `child` is the process, with `readers` for structure and `values` for values;
 `contract` is what crosses between the two.
 """

@@ -1,4 +1,4 @@
-"""Our side of the first parse: start the child, read its answer, trust nothing else of it."""
+"""Our side of the first parse: start the child, wait, read its answer strictly."""
 
 import signal
 import sys
