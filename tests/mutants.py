@@ -476,6 +476,10 @@ MUTANTS = (
         "        True,\n",
         TAMPERER,
         "delete_the_ledger",
+        (
+            ("verify.py", "len(own) == len(report.charges)", "True"),
+            ("verify.py", "set(report.epsilon_by_block) == set(batches_of(blocks))", "True"),
+        ),
     ),
     Mutant(
         "promoted exactly once",

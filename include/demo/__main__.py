@@ -9,7 +9,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,7 +24,7 @@ from demo.cut_data import WEEKS
 from demo.following import give_up_old_runs, run_week, wait_for_dag
 from demo.layout import POISONED_WEEK, demo_settings, lay_out
 from demo.mlflow_server import MlflowServer
-from demo.outcome import WeekOutcome, as_promised, concluded_weeks, table
+from demo.outcome import WeekOutcome, as_promised, conclusions, table
 from demo.workspace_lock import Notebook, own_workspace
 from retraining.errors import RetrainingError
 from retraining.settings import Settings
@@ -75,10 +75,11 @@ def demo(
         _fail("expected PROMOTE for the clean weeks and a refusal for the poisoned one.")
 
 
-def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Mapping[str, WeekOutcome]:
+def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Sequence[WeekOutcome]:
     """Run what is left to run, and serve unless `once`; return what became of each week."""
     notebook, outcomes = Notebook(settings.home), _concluded(settings)
-    finished = set(WEEKS) <= set(outcomes)
+    concluded = {outcome.entry.week for outcome in outcomes}
+    finished = set(WEEKS) <= concluded
     console.print(preflight.statement(finished), markup=False)
     if finished:
         console.print(table(outcomes, notebook.seconds()))
@@ -86,7 +87,7 @@ def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Mapping
             return outcomes
     with _running(settings, mlflow=mlflow, port=port) as (airflow, api):
         for week in WEEKS:
-            if week not in outcomes:
+            if week not in concluded:
                 run_id, seconds = run_week(
                     api,
                     DAG_ID,
@@ -139,15 +140,15 @@ def _running(
         yield airflow, api
 
 
-def _concluded(settings: Settings) -> dict[str, WeekOutcome]:
+def _concluded(settings: Settings) -> list[WeekOutcome]:
     if not (settings.home / "store").is_dir() or not open_store(settings.store).names("trust"):
-        return {}  # nothing was laid out yet
-    return concluded_weeks(settings, MODEL)
+        return []  # nothing was laid out yet
+    return conclusions(settings, MODEL)
 
 
 def _verdict(settings: Settings, week: str) -> str | None:
-    outcome = _concluded(settings).get(week)
-    return outcome.entry.verdict if outcome else None
+    of_week = [outcome for outcome in _concluded(settings) if outcome.entry.week == week]
+    return of_week[-1].entry.verdict if of_week else None
 
 
 def _print_links(settings: Settings, airflow: Airflow, notebook: Notebook) -> None:

@@ -14,7 +14,7 @@ FINISHED_RUN = {"success", "failed"}
 FINISHED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
 _HEALTH = ("metadatabase", "dag_processor", "scheduler", "triggerer")
 _ANSWER_SECONDS = 60
-_PATIENCE_SECONDS = 120  # a busy machine may not answer for a while; to ask again harms nothing
+_PATIENCE_SECONDS = 120  # a busy machine may not answer for a while
 
 
 class ApiError(RetrainingError):
@@ -97,10 +97,14 @@ class AirflowApi:
         """Give up a run that nobody works on any more."""
         self._call("PATCH", _run_path(dag_id, run_id), {"state": "failed"})
 
-    def trigger(self, dag_id: str, form: Mapping[str, Any]) -> str:
-        """Start a run with that form; return its id."""
-        body = {"logical_date": None, "conf": dict(form)}
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+    def trigger(self, dag_id: str, run_id: str, form: Mapping[str, Any]) -> None:
+        """Start a run of that id with that form; nothing happens when it was started before."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(form)}
+        try:
+            self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """`queued`, `running`, `success` or `failed`."""
@@ -129,14 +133,15 @@ class AirflowApi:
         return "its log says why"
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """As `_ask`, but reads are patient."""
+        """As `_ask`, but patient: to ask again for any of our requests changes nothing more."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 return self._ask(method, path, body)
             except ApiError as error:
-                silent = error.status == 0 or error.status >= 500
-                if not (silent and method == "GET" and time.monotonic() < deadline):
+                # 500 is also what SQLite's "database is locked" becomes.
+                passing = error.status == 0 or error.status >= 500
+                if not passing or time.monotonic() > deadline:
                     raise
             time.sleep(1)
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from demo.airflow_api import AirflowApi
-from demo.processes import Server, end_processes_of, free_port
+from demo.processes import Server, free_port, kill_processes_in
 from retraining.errors import ConfigError
 from retraining.settings import REPOSITORY, Settings
 
@@ -125,8 +125,8 @@ class Airflow:
             if part.returncode is not None:
                 raise ConfigError(f"Airflow's {name} ended:\n{part.last_lines()}")
 
-    def stop(self) -> list[str]:
-        """Stop everything; return the commands of processes that had to be killed."""
+    def stop(self) -> None:
+        """Stop everything, tasks included."""
         servers = [*self._parts.values(), *([self._migration] if self._migration else [])]
         for server in servers:
             server.ask_to_stop()
@@ -134,7 +134,7 @@ class Airflow:
         for server in servers:
             server.end(deadline=deadline)
         self._parts.clear()
-        return end_processes_of("AIRFLOW_HOME", str(self.home))
+        kill_processes_in(self.home)
 
     def _run(self, name: str, arguments: list[str]) -> Server:
         program = Path(sys.executable).with_name("airflow")

@@ -1,5 +1,6 @@
 """Runs one week through Airflow and says what happens, one line per step."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -59,7 +60,8 @@ def run_week(
         RetrainingError: It did not end, or a task broke; says which, and why.
     """
     started = time.monotonic()
-    run_id = api.trigger(dag_id, {"week": week, "reason": reason})
+    run_id = f"demo__{week}__{secrets.token_hex(4)}"
+    api.trigger(dag_id, run_id, {"week": week, "reason": reason})
     printed: set[str] = set()
     while True:
         state = api.run_state(dag_id, run_id)

@@ -1,8 +1,9 @@
 """What became of each week: read from the signed registry, never from Airflow's colours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from demo.cut_data import WEEKS
@@ -31,40 +32,48 @@ class WeekOutcome:
     epsilon: float | None
 
 
-def concluded_weeks(settings: Settings, model: str) -> dict[str, WeekOutcome]:
-    """Week to its newest conclusion, from verified entries."""
+def conclusions(settings: Settings, model: str) -> list[WeekOutcome]:
+    """Every conclusion so far, oldest first, from verified entries."""
     store = open_store(settings.store)
     trust = TrustHistory.load(store, public_key_of(settings.root_key, "root"))
     registry = Registry(model, tuple(registry_chain(store, trust, model).load()))
     HeadMemory(settings.memory).check(registry)
-    return {link.record.week: _outcome(store, trust, link) for link in registry.links}
+    return [_outcome(store, trust, link) for link in registry.links]
 
 
-def as_promised(outcomes: Mapping[str, WeekOutcome], poisoned_week: str) -> bool:
-    """Whether every clean week was promoted and the poisoned one was not, its champion kept."""
-    if set(outcomes) != set(WEEKS):
-        return False
-    verdicts = {week: outcome.entry.verdict for week, outcome in outcomes.items()}
-    if any(verdicts[week] != "PROMOTE" for week in WEEKS if week != poisoned_week):
-        return False
-    last_clean = outcomes[max(week for week in WEEKS if week != poisoned_week)].entry
-    refused = outcomes[poisoned_week].entry
-    return refused.verdict != "PROMOTE" and refused.champion == last_clean.champion
+def as_promised(outcomes: Sequence[WeekOutcome], poisoned_week: str) -> bool:
+    """Whether every clean week was promoted at once, and the poisoned one was not.
+
+    What somebody did afterwards, such as the poisoned week again without its poisoner, is theirs.
+    """
+    first: dict[str, RegistryEntry] = {}
+    champion = None
+    for outcome in outcomes:
+        entry = outcome.entry
+        if entry.week not in first:
+            first[entry.week] = entry
+            kept = entry.champion == champion
+            if (entry.verdict == "PROMOTE") == kept or kept != (entry.week == poisoned_week):
+                return False
+        champion = entry.champion
+    return set(first) == set(WEEKS)
 
 
-def table(outcomes: Mapping[str, WeekOutcome], seconds: Mapping[str, float]) -> Table:
+def table(outcomes: Sequence[WeekOutcome], seconds: Mapping[str, float]) -> Table:
     """The table that people came for."""
     shown = Table("week", "verdict", "why", "champion", "epsilon", "seconds")
-    for week in sorted(outcomes):
-        outcome = outcomes[week]
-        colour = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}[outcome.entry.verdict]
+    for outcome in outcomes:
+        entry = outcome.entry
+        colour = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}[entry.verdict]
+        again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
+        took = seconds.get(entry.week) if entry.attempt == 1 else None
         shown.add_row(
-            week,
-            f"[bold {colour}]{outcome.entry.verdict}[/]",
-            outcome.why,
+            f"{entry.week}{again}",
+            f"[bold {colour}]{entry.verdict}[/]",
+            escape(outcome.why),
             outcome.champion,
             "-" if outcome.epsilon is None else f"{outcome.epsilon:.2f}",
-            f"{seconds[week]:.0f}" if week in seconds else "-",
+            "-" if took is None else f"{took:.0f}",
         )
     return shown
 

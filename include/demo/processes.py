@@ -65,22 +65,28 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
 
 
-def end_processes_of(variable: str, value: str) -> list[str]:
-    """Kill every process of ours whose environment holds that variable; return their commands.
+def processes_in(folder: Path) -> list[int]:
+    """Every process of ours that works in `folder`, which is how we know what belongs to it.
+
+    Not by its environment: programs that give themselves a title overwrite what /proc shows of it.
+    """
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == folder and int(entry.name) != os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def kill_processes_in(folder: Path) -> None:
+    """Kill what works in `folder` still.
 
     Parts of Airflow start processes in groups of their own, which no other signal reaches once
     their parent is gone.
     """
-    marker, ended = f"{variable}={value}".encode(), []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if int(entry.name) == os.getpid():
-                continue
-            if marker in (entry / "environ").read_bytes().split(b"\0"):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                os.kill(int(entry.name), signal.SIGKILL)
-                ended.append(command)
-    return ended
+    for pid in processes_in(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def free_port(preferred: int = 0) -> int:

@@ -20,19 +20,22 @@ from retraining.spec import CategoryFeature, ImageFeature, NumberFeature, Pipeli
 Matrix = npt.NDArray[np.float32]
 _Reals = npt.NDArray[np.float64]
 
-# A standardised value is cut here, so that no single row is far longer than the others.
-_MAX_DEVIATIONS = 5.0
+# A standardised value is cut here, so that no single row is far longer than the others: DP clips
+# the gradient of a row, and a long row would lose most of its own. Measured on Spambase, 1,000 to
+# 2,900 rows at epsilon 4: cutting at 2 gave 0.8 to 0.9 points more accuracy than at 5.
+_MAX_DEVIATIONS = 2.0
 # Floor of the deviation, as a share of the declared range: a column that hardly varies in the
-# reference set would otherwise turn every other value into one of +-5 deviations.
+# reference set would otherwise turn every other value into one at the cut.
 _MIN_DEVIATION_SHARE = 0.01
 
 
 class NumberEncoding(Record):
-    """Clip to the bounds, scale, standardise, cut at five deviations.
+    """Clip to the bounds, scale, standardise, cut.
 
     Attributes:
         mean: Of the scaled reference values, in the unit of the scaled values.
         deviation: Their standard deviation, or its floor; above 0.
+        max_deviations: Where a standardised value is cut, on both sides.
     """
 
     kind: Literal["number"] = "number"
@@ -42,6 +45,7 @@ class NumberEncoding(Record):
     scale: Literal["linear", "log"]
     mean: float
     deviation: float = Field(gt=0)
+    max_deviations: float = Field(gt=0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,8 +60,8 @@ class NumberEncoding(Record):
     def encode(self, column: "pd.Series[Any]") -> _Reals:
         """[n, 1], in deviations from the reference mean; NaN where `column` holds no number."""
         scaled = _scaled(_numbers(column), self.min, self.max, self.scale)
-        cut = np.clip((scaled - self.mean) / self.deviation, -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
-        return cut[:, None]
+        standardised = (scaled - self.mean) / self.deviation
+        return standardised.clip(-self.max_deviations, self.max_deviations)[:, None]
 
 
 class CategoryEncoding(Record):
@@ -207,6 +211,7 @@ def _fit_number(feature: NumberFeature, column: "pd.Series[Any]") -> NumberEncod
         scale=feature.scale,
         mean=_nine_digits(scaled.mean()),
         deviation=_nine_digits(max(scaled.std(), _MIN_DEVIATION_SHARE * span[0])),
+        max_deviations=_MAX_DEVIATIONS,
     )
 
 

@@ -169,10 +169,6 @@ class SourceSpec(_Frozen):
             raise ValueError("min_rows must not exceed max_rows")
         return self
 
-    def uri_of(self, week: str) -> str:
-        """Where this source's rows of `week` lie."""
-        return self.uri.replace("{week}", week)
-
 
 class PinnedData(_Frozen):
     """A vetted file, pinned by the digest of all its bytes."""
@@ -242,7 +238,9 @@ class TrainingPolicy(_Frozen):
     learning_rate: float = Field(gt=0, le=100)
     optimizer: Literal["sgd", "adam"] = "adam"
     limit_seconds: int = Field(default=3600, ge=10)
-    limit_memory_mib: int = Field(default=8192, ge=1024)
+    limit_memory_mib: int = Field(
+        default=8192, ge=2048, description="Address space; TensorFlow alone takes 1,700."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -226,10 +226,10 @@ class GateOperator(RetrainingOperator):
             training=one_digest("train", self.training) if self.training else None,
             validation=one_digest("validate", self.validation) if self.validation else None,
         )
-        decision = result.report
-        if decision.verdict != "PROMOTE":
-            address = f"retraining show {result.attestation.digest}"
-            raise GateRefused(shown_in_log(sentence(decision, address)))
+        said = sentence(result.report, f"retraining show {result.attestation.digest}")
+        if result.report.verdict != "PROMOTE":
+            raise GateRefused(shown_in_log(said))
+        self.log.info("%s", said)
         return digests_of([result])
 
 
@@ -294,7 +294,8 @@ def parse_digests(task: str, found: Any) -> list[Digest]:
     Raises:
         EvidenceError: Nothing arrived, or what arrived is no digest.
     """
-    texts = [found] if isinstance(found, str) else [text for text in found or () if text]
+    several = isinstance(found, Iterable) and not isinstance(found, str)
+    texts = [text for text in (found if several else [found]) if text]
     if not texts:
         raise EvidenceError(
             f"No record of {task} arrived. Its task was marked by hand, or its XCom was removed;"

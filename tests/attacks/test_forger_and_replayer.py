@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from retraining.weekly import DecidedWeek, run_week, screen_week
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace
@@ -85,6 +86,20 @@ def test_a_batch_that_its_provider_did_not_hand_in_is_not_used(
     assert run(workspace, FIRST).entry is not None
     attack(workspace)
     assert refusal_code(workspace, "feed", SECOND) == code
+
+
+def test_a_week_that_is_a_link_to_our_keys_is_not_followed(workspace: Workspace) -> None:
+    """The folder above `{week}` is ours; what the provider puts below it may lead nowhere else."""
+    sources = yaml.safe_load(workspace.spec_file.read_text())["sources"]
+    feed = {**sources[1], "uri": f"{sources[1]['uri']}/out", "signature": "none", "key_id": None}
+    workspace.edit_spec({"sources": [sources[0], feed]})
+    folder = workspace.folder("feed", FIRST)
+    elsewhere = workspace.home / "keys" / "out"
+    shutil.copytree(folder, elsewhere)
+    (elsewhere / "batch.dsse.json").unlink()
+    shutil.rmtree(folder)
+    folder.symlink_to(workspace.home / "keys")
+    assert refusal_code(workspace, "feed", FIRST) == "symlink"
 
 
 def test_a_forged_batch_of_a_source_that_we_need_holds_the_week(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from retraining.settings import REPOSITORY
 
@@ -77,7 +78,7 @@ def _measure(name: str, files: list[Path], environment: dict[str, str], repeats:
     wall, cpu = 0, 1
 
     def median(part: str, clock: int) -> float:
-        return statistics.median(run[part][clock] for run in runs)
+        return float(statistics.median(run[part][clock] for run in runs))
 
     return DagImport(
         file=name,
@@ -89,7 +90,7 @@ def _measure(name: str, files: list[Path], environment: dict[str, str], repeats:
     )
 
 
-def _execute(files: list[Path], environment: dict[str, str]) -> dict[str, list]:
+def _execute(files: list[Path], environment: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, ",".join(HEAVY), *map(str, files)],
         env=environment,

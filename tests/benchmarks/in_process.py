@@ -24,11 +24,14 @@ class MeasuredStep:
     """One step of one run.
 
     Attributes:
+        seconds: Wall clock.
+        cpu_seconds: The same on a busy machine; with its child processes.
         note: Why it did nothing or refused; the gate's verdict.
     """
 
     name: str
     seconds: float
+    cpu_seconds: float
     peak: Peak
     reused: bool
     note: str
@@ -39,11 +42,12 @@ class MeasuredRun:
     """One process that ran the week.
 
     Attributes:
-        loading_seconds: Imports, before the first step.
+        loading_seconds, loading_cpu_seconds: Imports, before the first step.
         process_seconds: From start to end of the process.
     """
 
     loading_seconds: float
+    loading_cpu_seconds: float
     process_seconds: float
     steps: tuple[MeasuredStep, ...]
 
@@ -104,7 +108,7 @@ def _run(workload: Workload, told: Told, *, dry_run: bool) -> MeasuredRun:
     command = [sys.executable, "-m", "tests.benchmarks.one_week", workload.model, WEEK]
     command += ["--dry-run"] if dry_run else []
     steps: list[MeasuredStep] = []
-    loading, started = 0.0, time.monotonic()
+    loading, loading_cpu, started = 0.0, 0.0, time.monotonic()
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
@@ -123,7 +127,7 @@ def _run(workload: Workload, told: Told, *, dry_run: bool) -> MeasuredRun:
             begun, ended = said.pop("started"), said.pop("ended")
             told(f"{workload.rows:,} rows  {said['name']:<28} {ended - begun:8.2f} s")
             if said["name"] == LOADING:
-                loading = ended - begun
+                loading, loading_cpu = ended - begun, said["cpu_seconds"]
             else:
                 peak = memory.peak(begun, ended)
                 steps.append(MeasuredStep(seconds=ended - begun, peak=peak, **said))
@@ -132,6 +136,7 @@ def _run(workload: Workload, told: Told, *, dry_run: bool) -> MeasuredRun:
             raise RuntimeError(f"The week broke:\n{log.read().decode()[-3000:]}")
     return MeasuredRun(
         loading_seconds=loading,
+        loading_cpu_seconds=loading_cpu,
         process_seconds=time.monotonic() - started,
         steps=tuple(steps),
     )

@@ -42,27 +42,33 @@ def steps_table(found: InProcess) -> Table:
     table = _table(
         f"Steps in one process, {found.rows:,} rows a week",
         "step",
-        *("s", "share", "peak MiB", "of a child", "again s", "again"),
+        *("s", "CPU s", "share", "peak MiB", "of a child", "again s", "again"),
         caption=caption,
     )
     total = sum(found.step_seconds.values())
     table.add_row(
-        "(imports)", _seconds(first.loading_seconds), "", "", "", _seconds(again.loading_seconds)
+        "(imports)",
+        _seconds(first.loading_seconds),
+        _seconds(first.loading_cpu_seconds),
+        *("", "", ""),
+        _seconds(again.loading_seconds),
     )
     for name, seconds in found.step_seconds.items():
         before, after = first.step(name), again.step(name)
-        peak = (before or after).peak  # type: ignore[union-attr] # one of the two ran it
+        done = before or after
+        assert done is not None  # for the type checker: one of the two ran it
         table.add_row(
             name,
             _seconds(seconds),
+            _seconds(done.cpu_seconds),
             f"{seconds / total:.0%}",
-            f"{peak.own:.0f}",
-            f"{peak.child:.0f}" if peak.child else "",
+            f"{done.peak.own:.0f}",
+            f"{done.peak.child:.0f}" if done.peak.child else "",
             _seconds(after.seconds) if after else "",
             ("reused" if after.reused else after.note or "done") if after else "",
         )
     table.add_section()
-    table.add_row("sum of steps", _seconds(total), "", "", "", _seconds(again.seconds))
+    table.add_row("sum of steps", _seconds(total), *("", "", "", ""), _seconds(again.seconds))
     return table
 
 

@@ -76,7 +76,7 @@ def test_every_source_signs_every_week_with_a_growing_sequence(home: Path, model
     for source in spec.sources:
         sequences = []
         for week in WEEKS:
-            folder = Path(settings.resolve(source.uri_of(week)))
+            folder = Path(settings.resolve(source.uri.replace("{week}", week)))
             manifest = trust.open(
                 (folder / "batch.dsse.json").read_bytes(),
                 predicate_type=DATASET_BATCH,

@@ -25,7 +25,7 @@ def biopsy_spec(
     base = [
         {"name": "clinic", "trust": "trusted", "signature": "none", "on_refusal": "stop"},
         {"name": "feed", "trust": "untrusted", "signature": "none"},
-        {"name": "rival", "trust": "untrusted", "signature": "none"},
+        {"name": "agency", "trust": "untrusted", "signature": "none"},
     ]
     return parse_spec(
         {

@@ -189,14 +189,10 @@ def test_grandchildren_die_when_the_child_ends_and_hold_nobody_up(tmp_path):
 
 def test_a_chatty_grandchild_holds_nobody_up(tmp_path):
     """Its pipe never runs dry."""
-    code = """
-        import subprocess, sys
-        chat = "import sys\\nwhile True: sys.stdout.write('x' * 70 + chr(10))"
-        print(subprocess.Popen([sys.executable, "-I", "-c", chat]).pid, flush=True)
-    """
+    code = "import subprocess; print(subprocess.Popen(['yes']).pid, flush=True)"
     started = time.monotonic()
 
-    pid = _run(code, tmp_path)[0]
+    pid = next(line for line in _run(code, tmp_path) if line.isdecimal())
 
     assert _wait_until(lambda: not _alive(int(pid)))
     assert time.monotonic() - started < 15  # of the 20 s that the child has

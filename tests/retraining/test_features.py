@@ -30,10 +30,10 @@ def test_preprocessing_is_stored_in_exactly_these_bytes() -> None:
 
     golden = (
         b'{"features":['
-        b'{"deviation":1.0,"kind":"number","max":10.0,"mean":2.0,"min":-10.0,"name":"size",'
-        b'"scale":"linear"},'
-        b'{"deviation":3.45387764,"kind":"number","max":1000.0,"mean":3.45387764,"min":0.0,'
-        b'"name":"count","scale":"log"},'
+        b'{"deviation":1.0,"kind":"number","max":10.0,"max_deviations":2.0,"mean":2.0,'
+        b'"min":-10.0,"name":"size","scale":"linear"},'
+        b'{"deviation":3.45387764,"kind":"number","max":1000.0,"max_deviations":2.0,'
+        b'"mean":3.45387764,"min":0.0,"name":"count","scale":"log"},'
         b'{"categories":["de","fr"],"kind":"category","name":"country"},'
         b'{"channels":1,"height":2,"kind":"image","max_value":16,"mean":0.375,"name":"icon",'
         b'"width":2}]}'
@@ -51,9 +51,9 @@ def test_each_kind_of_feature_is_encoded_as_documented() -> None:
             {
                 "features": [
                     {"kind": "number", "name": "a", "min": 0, "max": 10, "scale": "linear"}
-                    | {"mean": 4, "deviation": 2},
+                    | {"mean": 4, "deviation": 2, "max_deviations": 5},
                     {"kind": "number", "name": "b", "min": 1, "max": 100, "scale": "log"}
-                    | {"mean": 0, "deviation": 0.5},
+                    | {"mean": 0, "deviation": 0.5, "max_deviations": 5},
                     {"kind": "category", "name": "c", "categories": ["x", "y", "7"]},
                     {"kind": "image", "name": "d", "height": 1, "width": 2, "channels": 1}
                     | {"max_value": 200, "mean": 0.5},
@@ -201,7 +201,14 @@ def test_no_rows_are_no_rows() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"deviation": 0}, {"mean": float("nan")}, {"kind": "pickle"}, {"extra": 1}, {"max": "NaN"}],
+    [
+        {"deviation": 0},
+        {"max_deviations": 0},
+        {"mean": float("nan")},
+        {"kind": "pickle"},
+        {"extra": 1},
+        {"max": "NaN"},
+    ],
 )
 def test_preprocessing_from_a_stranger_is_refused(change: dict[str, object]) -> None:
     raw = json.loads(FITTED.to_json())

@@ -194,6 +194,10 @@ def test_a_week_is_corrected_with_a_higher_sequence(verify):
     assert _code(verify(sequence=9, history=history)) is None
 
 
+def test_a_week_that_comes_late_is_not_behind_a_later_one(verify):
+    assert _code(verify(history=(_known(W06, 6), _known(W08, 8)))) is None
+
+
 def test_a_delivery_that_was_corrected_cannot_come_back(verify):
     history = (_known(WEEK, 7, FILES), _known(WEEK, 9, OTHER))
 

@@ -104,8 +104,10 @@ def test_an_untrusted_source_cannot_knock_out_rows_by_copying_their_ids():
     honest = biopsies(150, skip=150)
     copied = biopsies(150, skip=300)
     copied.loc[:9, "row_id"] = list(honest["row_id"][:10])
-    result = screened([batch("feed", copied), batch("clinic", honest)])
-    assert _of(result, "feed").quarantined["duplicate_row_id"] == 10
+    # By week and by name it would come first; by trust it comes last.
+    thief = batch("agency", copied, week="2026-W06")
+    result = screened([thief, batch("clinic", honest)])
+    assert _of(result, "agency", "2026-W06").quarantined["duplicate_row_id"] == 10
     assert "duplicate_row_id" not in _of(result, "clinic").quarantined
 
 

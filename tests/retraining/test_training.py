@@ -284,10 +284,10 @@ def test_a_trainer_that_hangs_is_ended(tmp_path: Path, workdir: Path) -> None:
 
 
 def test_a_trainer_that_takes_too_much_memory_is_ended(tmp_path: Path, workdir: Path) -> None:
-    spec = small_spec(limit_memory_mib=1024)
-    trainer = write_fake_trainer(tmp_path / "trainer", before="np.ones((2 << 30,), np.uint8)")
+    spec = small_spec(limit_memory_mib=2048)
+    trainer = write_fake_trainer(tmp_path / "trainer", before="np.ones((3 << 30,), np.uint8)")
 
-    with pytest.raises(TrainerError, match="1024 MiB"):
+    with pytest.raises(TrainerError, match="2048 MiB"):
         train_with(trainer, workdir, spec=spec)
 
 

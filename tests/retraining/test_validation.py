@@ -15,7 +15,7 @@ from retraining.digests import Digest
 from retraining.errors import ConfigError, SpecError
 from retraining.spec import Slice, parse_spec
 from retraining.validation import rows_of, validate
-from retraining.validation.bootstrap import intervals, resampled_metrics
+from retraining.validation.bootstrap import interval, intervals, resampled_metrics
 from retraining.validation.metrics import answers_of, reliability, weighted_metrics
 
 _ROOT = Path(__file__).parents[2]
@@ -219,6 +219,26 @@ def test_a_resample_without_a_class_says_nothing_and_breaks_nothing():
     for name in ("precision", "recall", "f1", "auc"):
         assert found[name][0] == 1 and np.isnan(found[name][1]), name
     assert found["balanced_accuracy"].tolist() == [1, 1]
+
+
+def test_resamples_without_a_value_are_left_out_of_the_interval():
+    found = interval(0.5, np.array([0.4, 0.5, 0.6, np.nan]), confidence=0.9)
+    assert (found.low, found.high) == (0.41, 0.59)
+
+
+def test_there_is_one_zero():
+    found = interval(-1e-9, np.array([-1e-9, -1e-9]), confidence=0.9)
+    assert [math.copysign(1, end) for end in (found.value, found.low, found.high)] == [1, 1, 1]
+
+
+def test_the_calibration_error_of_a_calibrated_model_lies_in_the_middle_of_its_interval():
+    frame, labels, _, _ = _case()
+    sure = np.random.default_rng(0).uniform(0, 1, 600)
+    labels[:] = np.random.default_rng(1).uniform(size=600) < sure
+    part = _validated(frame, labels, np.c_[1 - sure, sure], None, _spec()).slices[0]
+    found = part.challenger["calibration_error"]
+    below, above = found.value - found.low, found.high - found.value
+    assert 0.4 < below / (below + above) < 0.6
 
 
 def test_a_class_with_a_handful_of_rows_gives_no_interval_to_decide_on():

@@ -1,6 +1,7 @@
 """What Airflow finds when it parses the DAG files."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ print(json.dumps({
 def parse(workspace: Workspace, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _PARSE, str(DAGS)],
-        env=_environment(workspace) | environment,
+        env={**os.environ, **workspace.environment, **environment},
         capture_output=True,
         text=True,
     )
@@ -47,63 +48,59 @@ def parse(workspace: Workspace, **environment: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _environment(workspace: Workspace) -> dict[str, str]:
-    import os
-
-    return {**os.environ, **workspace.environment}
-
-
-@pytest.fixture
-def two_models(tmp_path: Path) -> Workspace:
-    workspace = make_workspace(tmp_path / "workspace")
-    return workspace.add_model("other_filter")
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What is found where all pipeline files are right."""
+    workspace = make_workspace(tmp_path_factory.mktemp("clean"))
+    workspace.add_model("other_filter")
+    return parse(workspace)
 
 
-def test_every_pipeline_file_becomes_one_dag(two_models: Workspace) -> None:
-    found = parse(two_models)
+@pytest.fixture(scope="module")
+def with_mistakes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What is found where two of three pipeline files are wrong."""
+    workspace = make_workspace(tmp_path_factory.mktemp("mistakes"))
+    workspace.add_model("misspelt_filter", {"gate": {"margin": "a bit"}})
+    (workspace.home / "pipelines" / "broken_filter.yaml").write_text("model: [")
+    return parse(workspace) | {"home": str(workspace.home)}
 
-    assert found["errors"] == {}
-    assert found["dags"] == ["secure_retraining__other_filter", "secure_retraining__small_filter"]
+
+def test_every_pipeline_file_becomes_one_dag(clean: dict[str, Any]) -> None:
+    assert clean["errors"] == {}
+    assert clean["dags"] == ["secure_retraining__other_filter", "secure_retraining__small_filter"]
 
 
-def test_parsing_loads_nothing_heavy(two_models: Workspace) -> None:
-    loaded = set(parse(two_models)["loaded"])
+def test_parsing_loads_nothing_heavy(clean: dict[str, Any]) -> None:
+    loaded = set(clean["loaded"])
 
     assert loaded & set(HEAVY) == set()
     assert "retraining_airflow.operators" in loaded  # else this looked at nothing
 
 
-def test_a_mistake_names_file_field_found_and_allowed(two_models: Workspace) -> None:
-    two_models.edit_spec({"gate": {"margin": "a bit"}})
+def test_a_mistake_names_file_field_found_and_allowed(with_mistakes: dict[str, Any]) -> None:
+    (error,) = with_mistakes["errors"].values()
 
-    (error,) = parse(two_models)["errors"].values()
-
-    assert str(two_models.spec_file) in error
-    assert "gate.margin: found 'a bit', allowed:" in error
+    file = f"{with_mistakes['home']}/pipelines/misspelt_filter.yaml"
+    assert f"{file}: gate.margin: found 'a bit', allowed:" in error
     assert "ValidationError" not in error  # pydantic's own words, and its page of context
 
 
-def test_a_mistake_in_one_file_stops_no_other_model(two_models: Workspace) -> None:
-    two_models.edit_spec({"gate": {"margin": "a bit"}})
+def test_mistakes_in_several_files_are_all_shown(with_mistakes: dict[str, Any]) -> None:
+    (error,) = with_mistakes["errors"].values()
 
-    found = parse(two_models)
+    assert "broken_filter.yaml: is not valid YAML" in error
+    assert "misspelt_filter.yaml: gate.margin" in error
 
-    assert found["dags"] == ["secure_retraining__small_filter"]
+
+def test_a_mistake_in_one_file_stops_no_other_model(with_mistakes: dict[str, Any]) -> None:
+    assert with_mistakes["dags"] == ["secure_retraining__small_filter"]
     # Airflow takes every DAG of a file with an import error out of service.
-    assert list(found["errors"]) == ["check_pipeline_files.py"]
+    assert list(with_mistakes["errors"]) == ["check_pipeline_files.py"]
 
 
-def test_mistakes_in_several_files_are_all_shown(two_models: Workspace) -> None:
-    two_models.edit_spec({"nonsense": 1})
-    (two_models.home / "pipelines" / "small_filter.yaml").write_text("model: [")
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
 
-    (error,) = parse(two_models)["errors"].values()
-
-    assert "other_filter.yaml: nonsense: no such field here" in error
-    assert "small_filter.yaml: is not valid YAML" in error
-
-
-def test_a_wrong_setting_is_named(two_models: Workspace) -> None:
-    errors = parse(two_models, RETRAINING_RETRY_SECONDS="soon")["errors"]
+    errors = parse(workspace, RETRAINING_RETRY_SECONDS="soon")["errors"]
 
     assert "RETRAINING_RETRY_SECONDS" in errors["secure_retraining.py"]

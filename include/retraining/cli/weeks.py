@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = {"PROMOTE": 0, "HOLD": 2, "REJECT": 3}
 _CONCLUDED = re.compile(r"\[sha256:[0-9a-f]{64}\]$")  # one line per step, which we word ourselves
+
+_EPOCH = "trainer: epoch "
+_EPOCH_SECONDS = 2.0  # a line each is plenty
 
 WeekOption = Annotated[str, typer.Option("--week", help="ISO week, such as 2026-W41.")]
 LeaveOutOption = Annotated[
@@ -194,9 +199,17 @@ def _progress_to(console: Console) -> Callable[[str, Any, float], None]:
 
 
 def _log_to(console: Console) -> Callable[[str], None]:
+    shown_at = -math.inf
+
     def told(line: str) -> None:
-        if not _CONCLUDED.search(line):
-            console.print(f"  {line}", markup=False, style="dim")
+        nonlocal shown_at
+        if _CONCLUDED.search(line):
+            return
+        if line.startswith(_EPOCH):
+            if time.monotonic() - shown_at < _EPOCH_SECONDS:
+                return
+            shown_at = time.monotonic()
+        console.print(f"  {line}", markup=False, style="dim")
 
     return told
 

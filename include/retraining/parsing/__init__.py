@@ -4,11 +4,12 @@ A provider, or whoever got hold of its key, may hand in a file that makes a pars
 all memory. So the parse happens in a process that inherits none of our secrets, may use a fixed
 amount of memory and time, and hands back two plain Parquet files.
 
-What stays: a file that takes the parser over can still make it hand back rows of its choosing, or
-a Parquet file that attacks our reader; it cannot read the task's secrets or write to the store.
+What stays: a file that takes the parser over can make it hand back rows of its choosing, or a
+Parquet file that attacks our reader; and as the process runs under the task's user, it may do what
+that user may: read `/proc/<task>/environ`, write to a store in a directory.
 
-`parse` is our side; `child` is the process, with `readers` for structure and `values` for values;
-`contract` is what crosses between the two.
+`parse` is our side; `child` is the process, with `csv_reader`, `parquet_reader` and `refusals` for
+structure, and `values`; `contract` is what crosses between the two.
 """
 
 from retraining.parsing.contract import MAX_ROW_ID_BYTES, row_schema

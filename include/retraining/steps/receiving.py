@@ -30,8 +30,8 @@ def _ingest(bench: Workbench, pinned: PinnedContext, batch: BatchId) -> StepResu
     recorder = bench.recorder(pinned)
     started = recorder.started()
     spec = pinned.spec.source(batch.source)
-    uri = bench.settings.resolve(spec.uri_of(batch.week))
-    report = read_inbox(spec, batch.week, inbox=bench.inbox(uri), store=bench.store)
+    inbox = bench.inbox(bench.settings.resolve(spec.uri), batch.week)
+    report = read_inbox(spec, batch.week, inbox=inbox, store=bench.store)
     request = pinned.ingest(batch, report.identity)
     files = {f"file/{file.name}": file.digest for file in report.files}
     manifest = {"manifest": report.manifest} if report.manifest else {}

@@ -1,19 +1,23 @@
-"""Screening: parse for the first time, check schema and values, judge every row."""
+"""Screening: parse for the first time, check schema and values, judge every row.
+
+What takes long to import (pandas, scikit-learn) is imported where it is used: the other tasks of a
+run, each a process of its own, do without.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from retraining import screening
 from retraining.digests import Digest
 from retraining.errors import BatchRefusedError, ChainBrokenError
-from retraining.features import fit_preprocessing
 from retraining.parsing import parse_files
 from retraining.recording import StepResult
 from retraining.records import ProvenanceReport, Refusal, ScreeningReport
 from retraining.step_requests import PinnedContext
 from retraining.steps.workbench import Workbench
+
+if TYPE_CHECKING:
+    from retraining.screening import BatchRows
 
 
 def screen(
@@ -28,11 +32,14 @@ def screen(
     recorder = bench.recorder(pinned)
     if done := recorder.finished("screening", request, ScreeningReport):
         return bench.recorded(pinned, done)
+    from retraining.features import fit_preprocessing
+    from retraining.screening import screen as judge
+
     started = recorder.started()
     with bench.workdir("screening") as workdir:
         reference = bench.pinned_frame(pinned, "reference", workdir)
         holdout = bench.pinned_frame(pinned, "holdout", workdir)
-        result = screening.screen(
+        result = judge(
             [_parse(bench, pinned, report, workdir) for report in opened.values()],
             reference=reference,
             history=bench.frames(blocks, workdir),
@@ -60,7 +67,11 @@ def screen(
 
 def _parse(
     bench: Workbench, pinned: PinnedContext, report: ProvenanceReport, workdir: Path
-) -> screening.BatchRows:
+) -> "BatchRows":
+    import pandas as pd
+
+    from retraining.screening import BatchRows
+
     source = pinned.spec.source(report.batch.source)
     folder = workdir / f"{report.batch.source}-{report.batch.week}"
     refusal = report.refusal
@@ -82,7 +93,7 @@ def _parse(
             rows, faults = pd.read_parquet(parsed.rows), pd.read_parquet(parsed.faults)
         except BatchRefusedError as refused:
             refusal = Refusal(code=refused.code, sentence=refused.sentence)
-    return screening.BatchRows(
+    return BatchRows(
         batch=report.batch,
         batch_digest=report.batch_digest,
         risk_score=report.risk_score,

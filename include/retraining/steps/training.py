@@ -1,8 +1,10 @@
-"""Training and validation: a challenger, charged before it starts, and how it does."""
+"""Training and validation: a challenger, charged before it starts, and how it does.
+
+What takes long to import is imported where it is used, as in `screening`.
+"""
 
 from pathlib import Path
 
-from retraining import training, validation
 from retraining.digests import Digest
 from retraining.errors import (
     BatchRefusedError,
@@ -11,9 +13,6 @@ from retraining.errors import (
     NothingToDo,
     RegistryMovedError,
 )
-from retraining.features import labels_of
-from retraining.models import load_model, save_model
-from retraining.privacy import epsilon_by_block, epsilon_spent, refuse_if_over
 from retraining.recording import StepResult
 from retraining.records import (
     Block,
@@ -72,6 +71,10 @@ def _train(
     blocks: tuple[Block, ...],
     workdir: Path,
 ) -> tuple[TrainingReport, dict[str, Digest]]:
+    from retraining import training
+    from retraining.models import save_model
+    from retraining.privacy import epsilon_by_block, epsilon_spent
+
     rows = bench.frames(blocks, workdir)
     if rows is None:
         raise ChainBrokenError("Screening accepted no rows, and did not refuse the week.")
@@ -135,6 +138,8 @@ def _charge(
     planned: DpSgdRun,
 ) -> list[Link[LedgerCharge]] | Refusal:
     """Write the run into the ledger before it starts; return the ledger, or why it may not."""
+    from retraining.privacy import refuse_if_over
+
     chain = ledger_chain(bench.store, bench.trust, pinned.run.model)
     ledger = chain.load()
     refusal = refuse_if_over(
@@ -180,11 +185,15 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
     recorder = bench.recorder(pinned)
     if done := recorder.finished("validation", request, ValidationReport):
         return bench.recorded(pinned, done)
+    from retraining.features import labels_of
+    from retraining.models import load_model
+    from retraining.validation import validate as measure
+
     started = recorder.started()
     champion = pinned.run.champion
     with bench.workdir("validation") as workdir:
         frame = bench.pinned_frame(pinned, "holdout", workdir)
-    report = validation.validate(
+    report = measure(
         frame,
         labels_of(frame, pinned.spec),
         challenger=load_model(bench.store, trained.model).predict(frame),

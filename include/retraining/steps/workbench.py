@@ -4,9 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, TypeVar
 
 from retraining.digests import Digest, parse_json
 from retraining.errors import ChainBrokenError, RegistryMovedError
@@ -21,6 +19,9 @@ from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import PinnedData, parse_spec
 from retraining.step_requests import PinnedContext, code_version
 from retraining.store import Inbox, S3ClientFactory, Store, open_inbox
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Log = Callable[[str], None]
 R = TypeVar("R", bound=Record)
@@ -100,8 +101,10 @@ class Workbench:
             pinned.run.week, window_weeks=pinned.spec.training.window_weeks
         )
 
-    def frames(self, blocks: Sequence[Block], workdir: Path) -> pd.DataFrame | None:
+    def frames(self, blocks: Sequence[Block], workdir: Path) -> "pd.DataFrame | None":
         """The rows of several blocks, in their order; None when there is no block."""
+        import pandas as pd
+
         frames = []
         for block in blocks:
             path = workdir / f"block-{block.rows.hex}.parquet"
@@ -110,7 +113,7 @@ class Workbench:
             frames.append(pd.read_parquet(path))
         return pd.concat(frames, ignore_index=True) if frames else None
 
-    def pinned_frame(self, pinned: PinnedContext, role: str, workdir: Path) -> pd.DataFrame:
+    def pinned_frame(self, pinned: PinnedContext, role: str, workdir: Path) -> "pd.DataFrame":
         """The rows of `reference` or `holdout`, by the digest that the spec pins."""
         data: PinnedData = getattr(pinned.spec, role)
         folder = workdir / role
@@ -121,9 +124,18 @@ class Workbench:
             folder / "raw", name=role, file_format=data.format, spec=pinned.spec, workdir=folder
         )
 
-    def inbox(self, uri: str) -> Inbox:
-        """Where a provider delivers."""
-        return open_inbox(uri, client_factory=self._client_factory)
+    def inbox(self, uri: str, week: str = "") -> Inbox:
+        """Where a provider delivers; `{week}` in `uri` is the part that the provider names.
+
+        Links are followed down to the folder before it, which is ours, and refused from there on:
+        else a provider could make the week a link to our keys.
+        """
+        ours = uri.partition("{week}")[0].rpartition("/")[0]
+        return open_inbox(
+            uri.replace("{week}", week),
+            client_factory=self._client_factory,
+            trusted_parent=Path(ours) if week and "://" not in uri else None,
+        )
 
     def recorder(self, pinned: PinnedContext | None = None) -> Recorder:
         """Records steps under the trust list of the run, or the newest before it is pinned."""

@@ -175,7 +175,7 @@ def test_the_row_limit_is_read_from_the_footer_before_any_row(parse, tmp_path):
     assert refused(parse, bytes(data), max_rows=2000).code == "unreadable"
 
 
-def test_a_footer_that_claims_to_be_larger_than_the_file_isrefused(parse, tmp_path):
+def test_a_footer_that_claims_to_be_larger_than_the_file_is_refused(parse, tmp_path):
     path = tmp_path / "good.parquet"
     pq.write_table(good_table(20), path)
     data = path.read_bytes()
@@ -186,7 +186,7 @@ def test_a_footer_that_claims_to_be_larger_than_the_file_isrefused(parse, tmp_pa
     assert "footer of 1073741824 bytes" in refusal.sentence
 
 
-def test_text_that_is_not_utf8_isrefused(parse):
+def test_text_that_is_not_utf8_is_refused(parse):
     broken = pa.array([b"de", b"\xff\xfe"], pa.binary()).view(pa.string())
 
     refusal = refused(parse, good_table(2, country=broken))
@@ -219,7 +219,7 @@ def test_names_from_a_hostile_schema_are_shown_short_and_printable(parse):
     ],
     ids=lambda value: str(getattr(value, "type", value)),
 )
-def test_a_column_of_the_wrong_type_isrefused(parse, column, values):
+def test_a_column_of_the_wrong_type_is_refused(parse, column, values):
     refusal = refused(parse, good_table(2, **{column: values}))
 
     assert refusal.code == "wrong_type"

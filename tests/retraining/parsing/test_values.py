@@ -257,7 +257,7 @@ def test_a_row_id_stands_once_in_all_files_and_the_first_row_stays(parse):
     assert pq.read_table(parsed.rows)["row"].to_pylist() == ["cust-0000", "cust-0001", "new"]
 
 
-def test_row_ids_are_short_and_on_onecsv_line(parse):
+def test_row_ids_are_short_and_on_one_line(parse):
     ids = ["x" * MAX_ROW_ID_BYTES, "x" * (MAX_ROW_ID_BYTES + 1), "a\nb", "", "\x7f"]
 
     parsed = parse(good_table(5, row=pa.array(ids)))
