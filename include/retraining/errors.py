@@ -43,6 +43,10 @@ class EvidenceError(RetrainingError):
     """A record is not signed as it has to be, or does not say what it has to say."""
 
 
+class SignatureError(EvidenceError):
+    """No valid signature by a key that may sign this."""
+
+
 class ChainBrokenError(EvidenceError):
     """Records that should lead from the data to the decision do not fit together."""
 
@@ -56,7 +60,9 @@ class TrainerError(RetrainingError):
 
 
 class ChildError(RetrainingError):
-    """A child process died or hit one of its limits."""
+    """A child process died or hit one of its limits: the machine's fault, not the data's."""
+
+    retryable = True
 
 
 class BatchRefusedError(RetrainingError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retraining.digests import Digest, canonical_json
-from retraining.errors import BatchRefusedError, EvidenceError
+from retraining.errors import BatchRefusedError, EvidenceError, SignatureError
 from retraining.evidence import DATASET_BATCH, OpenedRecord, TrustList
 from retraining.records import (
     BatchId,
@@ -128,13 +128,13 @@ def _open_manifest(source: SourceSpec, manifest: bytes | None, trust: TrustList)
         record = trust.open(
             manifest, predicate_type=DATASET_BATCH, roles=["provider"], key_id=key_id
         )
+    except SignatureError as error:
+        raise BatchRefusedError(
+            "bad_signature",
+            f"The manifest is not signed by {key_id}: it was altered, or signed with another"
+            " key. Ask the provider over another channel, and have the batch signed again.",
+        ) from error
     except EvidenceError as error:
-        if str(error).startswith("No valid signature"):
-            raise BatchRefusedError(
-                "bad_signature",
-                f"The manifest is not signed by {key_id}: it was altered, or signed with another"
-                " key. Ask the provider over another channel, and have the batch signed again.",
-            ) from error
         raise _bad_manifest(str(error)) from error
     return _read_manifest(record)
 

@@ -123,6 +123,15 @@ class CsvDialect(_Frozen):
     encoding: Literal["utf-8", "latin-1"] = "utf-8"
     decimal: Literal[".", ","] = "."
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, mark in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if not (mark == "\t" or (mark.isascii() and mark.isprintable() and mark != " ")):
+                raise ValueError(f"{name} must be a tab or a printable ASCII character")
+        if len({self.delimiter, self.quote, self.decimal}) != 3:
+            raise ValueError("delimiter, quote and decimal must differ from one another")
+        return self
+
 
 class CsvFormat(_Frozen):
     """`format: {csv: {…}}`."""

@@ -76,6 +76,12 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], None], str, str]] = [
     (put("sources", 0, "signature", value="none"), "sources.0", "contradict"),
     (put("sources", 0, "trust", value="friend"), "sources.0.trust", "untrusted"),
     (put("sources", 0, "format", value="xlsx"), "sources.0.format", "parquet"),
+    (put("sources", 0, "format", value={"csv": {"delimiter": "\n"}}), "format", "ASCII"),
+    (
+        put("sources", 0, "format", value={"csv": {"delimiter": ".", "quote": "'"}}),
+        "format",
+        "differ",
+    ),
     (put("sources", 0, "max_rows", value=0), "sources.0.max_rows", "greater than or equal to 1"),
     (put("sources", 0, "max_share_of_batch", value=2), "max_share_of_batch", "less than"),
     (put("reference", "digest", value="abc"), "reference.digest", "sha256:"),

@@ -17,7 +17,7 @@ from securesystemslib.exceptions import UnverifiedSignatureError, VerificationEr
 from securesystemslib.signer import Key, Signature, Signer
 
 from retraining.digests import Digest, canonical_json, parse_json
-from retraining.errors import EvidenceError
+from retraining.errors import EvidenceError, SignatureError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -101,7 +101,8 @@ def open_envelope(raw: bytes, keys: Mapping[str, Key], *, predicate_type: str) -
         predicate_type: The only predicate that is accepted.
 
     Raises:
-        EvidenceError: No valid signature, another payload or predicate type, or a payload that
+        SignatureError: No valid signature by any of the keys.
+        EvidenceError: Another payload or predicate type, or a payload that
             is not one strict JSON Statement.
     """
     payload, signatures = _read(raw)
@@ -110,7 +111,7 @@ def open_envelope(raw: bytes, keys: Mapping[str, Key], *, predicate_type: str) -
         (key_id for key_id, key in keys.items() if _verifies(key, key_id, signatures, pae)), None
     )
     if signed_by is None:
-        raise EvidenceError(
+        raise SignatureError(
             f"No valid signature: expected one by {sorted(keys) or 'a trusted key'}."
             " The record was altered, or signed with another key; ask whoever delivered it to"
             " sign it again, and check the trust list if their key changed."
