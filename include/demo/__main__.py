@@ -6,6 +6,7 @@ it prints the table at once.
 """
 
 import contextlib
+import secrets
 import signal
 import sys
 import time
@@ -88,9 +89,12 @@ def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Sequenc
     with _running(settings, mlflow=mlflow, port=port) as (airflow, api):
         for week in WEEKS:
             if week not in concluded:
-                run_id, seconds = run_week(
+                run_id = f"demo__{week}__{secrets.token_hex(4)}"
+                notebook.note(week, run_id=run_id)
+                seconds = run_week(
                     api,
                     DAG_ID,
+                    run_id,
                     week,
                     reason=_REASON,
                     verdict=partial(_verdict, settings, week),

@@ -1,6 +1,5 @@
 """Runs one week through Airflow and says what happens, one line per step."""
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -41,26 +40,24 @@ def give_up_old_runs(api: AirflowApi, dag_id: str) -> int:
 def run_week(
     api: AirflowApi,
     dag_id: str,
+    run_id: str,
     week: str,
     *,
     reason: str,
     verdict: Callable[[], str | None],
     told: Told,
-) -> tuple[str, float]:
-    """Trigger a week and follow it to its end.
+) -> float:
+    """Trigger a week and follow it to its end; return the seconds that it took.
 
     Args:
+        run_id: A new name for the run.
         verdict: What the registry says of the week; None while it says nothing. A red gate is a
             verdict only if it stands there: a task can also break.
-
-    Returns:
-        Airflow's run id and the seconds that it took.
 
     Raises:
         RetrainingError: It did not end, or a task broke; says which, and why.
     """
     started = time.monotonic()
-    run_id = f"demo__{week}__{secrets.token_hex(4)}"
     api.trigger(dag_id, run_id, {"week": week, "reason": reason})
     printed: set[str] = set()
     while True:
@@ -83,7 +80,7 @@ def run_week(
         if task.task_id != "gate" or verdict() is None:
             why = api.headline(dag_id, run_id, task)
             raise RetrainingError(f"{task.task_id} of {week} broke: {why}")
-    return run_id, time.monotonic() - started
+    return time.monotonic() - started
 
 
 def _said(step: str, tasks: Sequence[TaskRun], verdict: Callable[[], str | None]) -> str:

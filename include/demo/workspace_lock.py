@@ -55,8 +55,8 @@ class Notebook:
         with contextlib.suppress(FileNotFoundError, ValueError):
             self._notes = dict(json.loads(self._path.read_text()))
 
-    def note(self, week: str, *, run_id: str, seconds: float) -> None:
-        """Remember how long a week took."""
+    def note(self, week: str, *, run_id: str, seconds: float | None = None) -> None:
+        """Remember which run a week has, and how long it took once it ended."""
         self._notes[week] = {"run_id": run_id, "seconds": seconds}
         unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         unfinished.write_text(json.dumps(self._notes, indent=1))
@@ -64,7 +64,7 @@ class Notebook:
 
     def seconds(self) -> dict[str, float]:
         """Week to the seconds that it took."""
-        return {week: float(noted["seconds"]) for week, noted in self._notes.items()}
+        return {w: float(n["seconds"]) for w, n in self._notes.items() if n["seconds"] is not None}
 
     def run_id(self, week: str) -> str | None:
         """Airflow's name of the run that concluded the week."""

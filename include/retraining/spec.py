@@ -371,13 +371,21 @@ class PipelineSpec(_Frozen):
             source.format != "parquet" for source in self.sources
         ):
             raise ValueError("image features need format: parquet for every source")
-        known = set(columns)
-        for part in self.gate.slices:
-            if part.column not in known:
-                raise ValueError(f"gate.slices: {part.name} names no column of this pipeline")
+        self._check_slices(set(columns))
         if self.schedule is not None and len(self.schedule.split()) != 5:
             raise ValueError(f"schedule: expected five cron fields, found {self.schedule!r}")
         return self
+
+    def _check_slices(self, known: set[str]) -> None:
+        numbers = {feature.name for feature in self.features if feature.kind == "number"}
+        names = ["all", *(part.name for part in self.gate.slices)]
+        for part in self.gate.slices:
+            if part.column not in known:
+                raise ValueError(f"gate.slices: {part.name} names no column of this pipeline")
+            if part.one_of is None and part.column not in numbers:
+                raise ValueError(f"gate.slices: {part.name}: min and max need a number column")
+            if names.count(part.name) > 1:
+                raise ValueError(f"gate.slices: {part.name} is taken; names must differ")
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ def test_a_second_demo_in_the_same_workspace_is_refused(tmp_path: Path) -> None:
 
 def test_notes_survive_and_a_broken_notebook_stops_nothing(tmp_path: Path) -> None:
     Notebook(tmp_path).note("2026-W40", run_id="r1", seconds=41.5)
+    Notebook(tmp_path).note("2026-W41", run_id="r2")  # interrupted
+    assert Notebook(tmp_path).run_id("2026-W41") == "r2"
     assert Notebook(tmp_path).seconds() == {"2026-W40": 41.5}
     assert Notebook(tmp_path).run_id("2026-W40") == "r1"
     (tmp_path / "demo.json").write_text("{" + json.dumps("half"))

@@ -98,6 +98,16 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], None], str, str]] = [
         "whole file",
         "no column",
     ),
+    (
+        put("gate", "slices", value=[{"name": "a", "column": "country", "min": 1}]),
+        "whole file",
+        "number column",
+    ),
+    (
+        put("gate", "slices", value=[{"name": "all", "column": "amount", "min": 1}]),
+        "whole file",
+        "taken",
+    ),
     (put("schedule", value="weekly"), "whole file", "five cron fields"),
 ]
 
