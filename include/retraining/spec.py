@@ -128,8 +128,8 @@ class CsvDialect(_Frozen):
         for name, mark in (("delimiter", self.delimiter), ("quote", self.quote)):
             if not (mark == "\t" or (mark.isascii() and mark.isprintable() and mark != " ")):
                 raise ValueError(f"{name} must be a tab or a printable ASCII character")
-        if len({self.delimiter, self.quote, self.decimal}) != 3:
-            raise ValueError("delimiter, quote and decimal must differ from one another")
+        if self.delimiter == self.quote:
+            raise ValueError("delimiter and quote must differ")
         return self
 
 

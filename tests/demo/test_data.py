@@ -73,6 +73,19 @@ def test_the_cut_depends_neither_on_the_order_nor_on_chance() -> None:
         pd.testing.assert_frame_equal(frame, part("digit_reader", name), check_dtype=False)
 
 
+def test_equal_rows_never_stand_on_two_sides() -> None:
+    """Bulk mail: many equal rows, also with the other label."""
+    rows = pd.DataFrame({"x": [number % 120 for number in range(600)]})
+    rows["label"] = ["ham" if number % 7 else "spam" for number in range(600)]
+    how = Cut(prefix="m", row_id="id", n_holdout=40, n_reference=20, shares={"a": 0.5, "b": 0.5})
+    parts = {name: list(frame["x"]) for name, frame in cut(rows, how).items()}
+    assert (len(parts["holdout"]), len(parts["reference"])) == (40, 20)
+    assert len(set(parts["holdout"])) == 40 and len(set(parts["reference"])) == 20
+    assert not set(parts["pool"]) & {*parts["holdout"], *parts["reference"]}
+    assert not set(parts["reference"]) & set(parts["holdout"])
+    assert len(parts["pool"]) == 60 * 5  # all copies of what is left
+
+
 def test_the_data_are_small_and_say_whose_they_are() -> None:
     files = [path for path in DATA.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000

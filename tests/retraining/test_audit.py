@@ -20,6 +20,8 @@ from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.store import open_store
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 FIRST, SECOND, THIRD = WEEKS[:3]
 
 
@@ -147,6 +149,15 @@ def test_the_newest_entry_taken_away_is_found_by_memory_alone(
 def test_a_missing_ledger_entry_is_found(story: Workspace, copy: Path) -> None:
     (copy / "ledger" / story.model / "0000000001.dsse.json").unlink()
     with pytest.raises(RetrainingError, match="was taken out"):
+        audited(copy, story.settings.root_key)
+
+
+def test_the_ledger_of_a_model_without_a_concluded_week_is_looked_at_too(
+    story: Workspace, copy: Path
+) -> None:
+    (copy / "ledger" / "newcomer").mkdir()
+    (copy / "ledger" / "newcomer" / "0000000001.dsse.json").write_bytes(b"{}")
+    with pytest.raises(RetrainingError, match="newcomer"):
         audited(copy, story.settings.root_key)
 
 

@@ -14,6 +14,8 @@ from retraining.cli import app
 from retraining.settings import REPOSITORY
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 PROGRAM = Path(sys.executable).with_name("retraining")
 FIRST, SECOND, THIRD = WEEKS[:3]
 

@@ -16,6 +16,8 @@ from retraining.init_spec.tables import guess_dialect
 from retraining.spec import CsvFormat, PipelineSpec, load_spec
 from tests.fixtures.workspace import make_workspace
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 WEEKS = ("2026-W07", "2026-W08")
 Frame = Callable[[int, int], pd.DataFrame]
 
@@ -292,6 +294,10 @@ def test_a_second_model_uses_the_same_installation(newcomer: Newcomer) -> None:
     [
         (lambda rows: rows.drop(columns="income"), "there is no label column 'income'"),
         (lambda rows: rows.drop(columns="person_id"), "no column names each row"),
+        (
+            lambda rows: rows.drop(columns="person_id").assign(metres=range(0, 7000, 10)),
+            "no column names each row",
+        ),
         (lambda rows: rows.assign(income="rich"), "has 1 different values"),
         (lambda rows: rows.assign(income=np.arange(len(rows)) / 7), "another task"),
         (
@@ -301,7 +307,16 @@ def test_a_second_model_uses_the_same_installation(newcomer: Newcomer) -> None:
         (lambda rows: rows.head(30), "expected at least 40"),
         (lambda rows: rows.assign(extra=1), "has other columns than"),
     ],
-    ids=["label", "id", "one-class", "regression", "free-text", "few-rows", "extra-column"],
+    ids=[
+        "label",
+        "id",
+        "id-is-measured",
+        "one-class",
+        "regression",
+        "free-text",
+        "few-rows",
+        "extra-column",
+    ],
 )
 def test_files_that_cannot_work_are_refused_with_what_to_change(
     newcomer: Newcomer, spoil: Callable[[pd.DataFrame], pd.DataFrame], said: str

@@ -217,6 +217,7 @@ def test_the_order_in_which_batches_arrive_changes_nothing():
     assert screened(batches).report == screened(batches[::-1]).report
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_in_every_process_and_with_any_number_of_threads():
     found = {
         subprocess.run(

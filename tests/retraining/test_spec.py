@@ -78,7 +78,7 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], None], str, str]] = [
     (put("sources", 0, "format", value="xlsx"), "sources.0.format", "parquet"),
     (put("sources", 0, "format", value={"csv": {"delimiter": "\n"}}), "format", "ASCII"),
     (
-        put("sources", 0, "format", value={"csv": {"delimiter": ".", "quote": "'"}}),
+        put("sources", 0, "format", value={"csv": {"delimiter": "'", "quote": "'"}}),
         "format",
         "differ",
     ),

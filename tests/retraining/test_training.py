@@ -171,8 +171,9 @@ def test_settings_that_the_trainer_does_not_offer_are_refused(
 ) -> None:
     trainer = write_fake_trainer(tmp_path / "trainer")
 
-    with pytest.raises(ConfigError, match="small: training: learning_rate"):
-        train_with(trainer, workdir, spec=small_spec(learning_rate=1e9))
+    endless = plan_run(len(ROWS), SPEC.training).model_copy(update={"steps": 2_000_000})
+    with pytest.raises(ConfigError, match=r"small: training: dp\.steps"):
+        train_with(trainer, workdir, run=endless)
 
 
 # --- trainers that lie ----------------------------------------------------------------------

@@ -164,6 +164,7 @@ def test_a_model_that_never_says_the_class_has_no_precision():
 # --- the intervals --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "recall", "auc"])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(metric):
     truth = None
@@ -291,6 +292,7 @@ def test_answers_for_other_rows_are_an_error():
 # --- the same everywhere --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_in_every_process_and_with_any_number_of_threads():
     found = {
         subprocess.run(
