@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from demo.layout import MODELS
 from retraining.errors import ConfigError
 
 _MARKER = ".secure-retraining-demo"
@@ -19,13 +20,14 @@ def own_workspace(home: Path, *, fresh: bool) -> Iterator[None]:
     """Hold the workspace for this process; wipe it first when `fresh`.
 
     Raises:
-        ConfigError: Another demo runs there, or `fresh` would wipe a folder that no demo made.
+        ConfigError: Another demo runs there, no demo made the folder, or `fresh` would wipe what
+            belongs to somebody's own model.
     """
     marker = home / _MARKER
     if home.exists() and any(home.iterdir()) and not marker.exists():
         raise ConfigError(
-            f"{home} is not empty and no demo made it, so it is left alone. Give another folder"
-            " with --home."
+            f"{home} is not empty and no demo made it, so it is left alone. Give another folder,"
+            " such as --home workspace-demo."
         )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with marker.open("a") as lock:
@@ -36,6 +38,7 @@ def own_workspace(home: Path, *, fresh: bool) -> Iterator[None]:
                 f"Another demo runs in {home}. Stop it, or give another folder with --home."
             ) from error
         if fresh:
+            _refuse_other_models(home)
             for entry in home.iterdir():
                 if entry == marker:
                     continue
@@ -44,6 +47,16 @@ def own_workspace(home: Path, *, fresh: bool) -> Iterator[None]:
                 else:
                     entry.unlink()
         yield
+
+
+def _refuse_other_models(home: Path) -> None:
+    data = home / "data"
+    others = sorted({p.name for p in data.iterdir()} - set(MODELS)) if data.is_dir() else []
+    if others:
+        raise ConfigError(
+            f"{home} also holds data and keys of {others}, which --fresh would wipe. Move them"
+            " away, or give another folder, such as --home workspace-demo."
+        )
 
 
 class Notebook:

@@ -4,28 +4,25 @@
 class turns what comes back into a colour: green when the step concluded (refusals included),
 skipped when there was nothing to do, red at once when trying again cannot help, red after its
 retries when something broke.
-
-What travels between tasks is one short string: digests of signed records, comma-joined. Anybody who
-may edit a run can change it, so it is only a hint: the steps verify whatever it points at.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from retraining.digests import Digest
 from retraining.errors import ConfigError, EvidenceError, NothingToDo, RetrainingError
 from retraining_airflow.notifications import GateRefused, check_notifiers
 from retraining_airflow.settings import s3_client_factory
+from retraining_airflow.xcom import digests_of, one_digest, parse_digests
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from retraining.steps import StepResult, StepRunner
+    from retraining.steps import StepRunner
 
 SCHEDULER = "scheduler"  # who asked for a run that nobody started by hand
 
@@ -281,35 +278,6 @@ def champion_asset(model: str) -> Asset:
     see whether one of them knows it.
     """
     return Asset(name=f"{model}_champion", uri=f"x-retraining://{model}/champion")
-
-
-def digests_of(results: "Iterable[StepResult[Any]]") -> str:
-    """The digests of the signed records, comma-joined: what travels to the next task."""
-    return ",".join(result.attestation.digest for result in results)
-
-
-def parse_digests(task: str, found: Any) -> list[Digest]:
-    """Read what one task, or every mapped instance of it, passed on.
-
-    Raises:
-        EvidenceError: Nothing arrived, or what arrived is no digest.
-    """
-    several = isinstance(found, Iterable) and not isinstance(found, str)
-    texts = [text for text in (found if several else [found]) if text]
-    if not texts:
-        raise EvidenceError(
-            f"No record of {task} arrived. Its task was marked by hand, or its XCom was removed;"
-            " clear that task to run it."
-        )
-    return [Digest(part) for text in texts for part in str(text).split(",")]
-
-
-def one_digest(task: str, found: Any) -> Digest:
-    """Read what a task that has one record passed on; raises EvidenceError."""
-    digests = parse_digests(task, found)
-    if len(digests) != 1:
-        raise EvidenceError(f"Expected one record of {task}, found {len(digests)}.")
-    return digests[0]
 
 
 def shown_in_log(text: str) -> str:

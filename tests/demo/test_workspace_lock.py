@@ -33,6 +33,19 @@ def test_fresh_wipes_what_the_demo_made_and_follows_no_link(tmp_path: Path) -> N
     assert (outside / "kept").exists()
 
 
+def test_fresh_spares_a_workspace_in_which_somebody_has_a_model_of_their_own(
+    tmp_path: Path,
+) -> None:
+    with own_workspace(tmp_path, fresh=False):
+        (tmp_path / "data" / "fraud").mkdir(parents=True)
+        (tmp_path / "data" / "spam_filter").mkdir()
+    with pytest.raises(ConfigError, match="fraud"), own_workspace(tmp_path, fresh=True):
+        pass
+    assert (tmp_path / "data" / "spam_filter").exists()
+    with own_workspace(tmp_path, fresh=False):
+        pass
+
+
 def test_a_second_demo_in_the_same_workspace_is_refused(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from demo.workspace_lock import own_workspace\n"

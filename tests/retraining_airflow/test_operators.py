@@ -146,7 +146,7 @@ def payload_of(envelope: bytes) -> Any:
     "found", [ONE, f"{ONE},{TWO}", [ONE, TWO], [f"{ONE},{TWO}", THREE], [ONE, None]]
 )
 def test_digests_are_read_from_one_task_and_from_mapped_ones(found: Any) -> None:
-    from retraining_airflow.operators import parse_digests
+    from retraining_airflow.xcom import parse_digests
 
     joined = found if isinstance(found, str) else ",".join(text for text in found if text)
     assert parse_digests("ingest", found) == [Digest(text) for text in joined.split(",")]
@@ -154,7 +154,7 @@ def test_digests_are_read_from_one_task_and_from_mapped_ones(found: Any) -> None
 
 @pytest.mark.parametrize("found", [None, "", [], [None], ()])
 def test_a_missing_record_is_named_with_what_to_do(found: Any) -> None:
-    from retraining_airflow.operators import parse_digests
+    from retraining_airflow.xcom import parse_digests
 
     with pytest.raises(EvidenceError, match=r"No record of screen arrived.*clear that task"):
         parse_digests("screen", found)
@@ -164,14 +164,14 @@ def test_a_missing_record_is_named_with_what_to_do(found: Any) -> None:
     "found", ["PROMOTE", f"{ONE};{TWO}", {"a": 1}, 5, True, [["x"]], f"{ONE}\n"]
 )
 def test_what_is_no_digest_is_refused(found: Any) -> None:
-    from retraining_airflow.operators import parse_digests
+    from retraining_airflow.xcom import parse_digests
 
     with pytest.raises(EvidenceError):
         parse_digests("gate", found)
 
 
 def test_one_record_is_not_two() -> None:
-    from retraining_airflow.operators import one_digest
+    from retraining_airflow.xcom import one_digest
 
     with pytest.raises(EvidenceError, match="Expected one record of gate, found 2"):
         one_digest("gate", f"{ONE},{TWO}")

@@ -1,12 +1,25 @@
 """Whole weeks through the real steps, in one process, as `dag.test()` runs them."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retraining.audit import audit
 from retraining.digests import Digest
-from tests.fixtures.workspace import SOURCES, WEEKS, Workspace, flip_labels, make_workspace
+from retraining.settings import Settings
+from retraining.store import open_store
+from retraining.weekly import screen_week
+from tests.fixtures.workspace import (
+    MODEL,
+    SOURCES,
+    WEEKS,
+    Workspace,
+    flip_labels,
+    make_workspace,
+)
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
 
@@ -101,3 +114,39 @@ def test_what_cannot_be_mended_by_trying_again_fails_at_once(
     assert (str(pin.state), pin.try_number) == ("failed", 1)
     told = (weekly.home.parent / "on_failed_task").read_text()
     assert "pin: The private key" in " ".join(told.split())
+
+
+def test_a_notifier_that_cannot_be_sent_is_noticed_before_the_run_does_anything(
+    weekly: Workspace, run_dag: Callable[..., Any]
+) -> None:
+    before = weekly.spec_file.read_text()
+    weekly.edit_spec({"notifications": {"on_refused_gate": [{"notifier": "nowhere.Notifier"}]}})
+    try:
+        states = run_dag(weekly, week=THIRD).states
+    finally:
+        weekly.spec_file.write_text(before)
+
+    assert states["pin"] == "failed"
+    told = (weekly.home.parent / "on_failed_task").read_text()
+    assert "pin: notifications: nowhere.Notifier cannot be imported" in " ".join(told.split())
+
+
+def test_airflow_and_a_laptop_give_the_same_reports_up_to_screening(
+    tmp_path: Path, run_dag: Callable[..., Any]
+) -> None:
+    """Same bytes, two installations: what is concluded depends on nothing else."""
+    under_airflow = make_workspace(tmp_path / "airflow", weeks=[FIRST])
+    shutil.copytree(under_airflow.home, tmp_path / "laptop")
+    laptop = Workspace(tmp_path / "laptop", MODEL, Settings.load(tmp_path / "laptop"))
+    run_dag(under_airflow, week=FIRST)
+    by_hand = screen_week(laptop.steps(), MODEL, FIRST)
+
+    (audited,) = audit(
+        open_store(under_airflow.settings.store),
+        under_airflow.steps().trust,
+    )
+
+    reports = [result.report for result in (*by_hand.provenance, by_hand.screening)]
+    assert {report.identity for report in reports} == {
+        report.identity for report in (*audited.chain.provenance, audited.chain.screening)
+    }
