@@ -17,13 +17,16 @@ ELSEWHERE := airflow trainer s3 radosgw browser mlflow slow
 unit := $(shell m="$(ELSEWHERE)"; echo "not $${m// / and not }")
 
 ##@ Use
-.PHONY: help setup demo clean
+.PHONY: help setup preflight demo clean
 help: ## show this list
 	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.package .venv-trainer/.made ## make both environments from the locks, with hashes (2.8 GB)
 
-demo: setup ## three weeks under a real Airflow; ARGS=--once stops after the table, --fresh wipes
+preflight: # before 3 GB are installed: is there room, and what will this take?
+	@python3 include/demo/preflight.py
+
+demo: preflight setup ## three weeks under a real Airflow; ARGS=--once stops after the table, --fresh wipes
 	$(PY) -m demo $(ARGS)
 
 clean: ## remove environments and caches; workspaces stay
