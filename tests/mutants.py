@@ -484,8 +484,8 @@ MUTANTS = (
     Mutant(
         "promoted exactly once",
         "steps/concluding.py",
-        '        if link.record.decision == decision and link.record.verdict == "PROMOTE":\n',
-        "        if False:\n",
+        "    if newest and newest.record.decision == decision and ",
+        "    if False and ",
         TAMPERER,
         "used_once",
     ),

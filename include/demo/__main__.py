@@ -85,6 +85,7 @@ def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Sequenc
     if finished:
         console.print(table(outcomes, notebook.seconds()))
         if once:
+            _print_verify(settings)
             return outcomes
     with _running(settings, mlflow=mlflow, port=port) as (airflow, api):
         for week in WEEKS:
@@ -104,7 +105,11 @@ def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Sequenc
         outcomes = _concluded(settings)
         if not finished:
             console.print(table(outcomes, notebook.seconds()))
-        _print_links(settings, airflow, notebook)
+        refused = notebook.run_id(POISONED_WEEK)
+        if refused and not once:  # a link is good for as long as somebody serves it
+            link = f"{airflow.url}/dags/{DAG_ID}/runs/{refused}/tasks/gate"
+            console.print(f"Why {POISONED_WEEK} was refused: {link}", markup=False)
+        _print_verify(settings)
         if not once:
             _serve(airflow)
     return outcomes
@@ -155,14 +160,9 @@ def _verdict(settings: Settings, week: str) -> str | None:
     return of_week[-1].entry.verdict if of_week else None
 
 
-def _print_links(settings: Settings, airflow: Airflow, notebook: Notebook) -> None:
-    if run_id := notebook.run_id(POISONED_WEEK):
-        link = f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/gate"
-        console.print(f"Why {POISONED_WEEK} was refused: {link}", markup=False)
-    console.print(
-        f"Believe none of this, verify it: .venv/bin/retraining --home {settings.home} verify",
-        markup=False,
-    )
+def _print_verify(settings: Settings) -> None:
+    command = f".venv/bin/retraining --home {settings.home} verify"
+    console.print(f"Believe none of this, verify it: {command}", markup=False)
 
 
 def _serve(airflow: Airflow) -> None:

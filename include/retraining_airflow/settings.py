@@ -61,7 +61,10 @@ def s3_client_factory(connection_id: str) -> "S3ClientFactory | None":
             ) from error
         from airflow.sdk.exceptions import AirflowNotFoundException
 
-        hook = S3Hook(aws_conn_id=connection_id)
+        # Not above: a DAG file that is parsed has no use for boto3.
+        from retraining.store.s3_client import CLIENT_CONFIG
+
+        hook = S3Hook(aws_conn_id=connection_id, config=CLIENT_CONFIG)
         try:
             # Asked for here, because the hook itself only warns of a missing connection and goes
             # on with whatever credentials the machine has.

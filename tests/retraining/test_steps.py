@@ -101,6 +101,8 @@ def test_a_source_left_out_by_hand_is_on_record(workspace: Workspace) -> None:
     assert [batch.batch.source for batch in entry.batches] == ["gateway"]
     with pytest.raises(SpecError, match="no source 'stranger'"):
         workspace.steps().pin(MODEL, SECOND, left_out=["stranger"])
+    with pytest.raises(ConfigError, match="keep one at least"):
+        workspace.steps().pin(MODEL, SECOND, left_out=["gateway", "feed"])
 
 
 def test_leaving_sources_out_does_not_get_round_the_share_caps(workspace: Workspace) -> None:

@@ -85,7 +85,7 @@ def decide(
     if decision.verdict != "PROMOTE" and not decision.dry_run:
         _append(bench, result.attestation.digest, registry)
     bench.mirror.decided(pinned.run, decision)
-    return result
+    return bench.recorded(pinned, result)
 
 
 def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:
@@ -99,10 +99,11 @@ def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:
         RegistryMovedError: It was made before the newest registry entry.
     """
     registry = bench.registry(bench.decision(decision).attestation.model)
-    for link in registry.links:
-        if link.record.decision == decision and link.record.verdict == "PROMOTE":
-            return link  # a retry after the append: promoted exactly once
+    newest = registry.links[-1] if registry.links else None
+    if newest and newest.record.decision == decision and newest.record.verdict == "PROMOTE":
+        return newest  # a retry after the append: promoted exactly once
     link = _append(bench, decision, registry, must_promote=True)
+    bench.log(f"promotion {registry.model} {link.record.week} [{link.digest}]")
     bench.mirror.promoted(link.record)
     return link
 

@@ -93,3 +93,7 @@ def _pin_data(bench: Workbench, data: PinnedData, role: str) -> Digest:
 def _check_left_out(spec: PipelineSpec, left_out: Sequence[str]) -> None:
     for item in left_out:
         spec.source(item.partition("@")[0])
+    if {source.name for source in spec.sources} <= set(left_out):
+        raise ConfigError(
+            f"All {len(spec.sources)} sources of {spec.model} are left out; keep one at least."
+        )

@@ -22,7 +22,7 @@ _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTAL
 
 # Three attempts with 2 s each and botocore's pauses between them (up to 1 s, then up to 2 s): a
 # dead server is reported within 10 s. Airflow's retries, minutes apart, cover longer outages.
-_CONFIG = Config(
+CLIENT_CONFIG = Config(
     connect_timeout=2,
     read_timeout=30,
     retries={"mode": "standard", "total_max_attempts": 3},
@@ -63,7 +63,7 @@ def make_client(client_factory: S3ClientFactory | None) -> Any:
     if client_factory is not None:
         return client_factory()
     try:
-        return boto3.session.Session().client("s3", config=_CONFIG)
+        return boto3.session.Session().client("s3", config=CLIENT_CONFIG)
     except (aws.BotoCoreError, Boto3Error, ValueError) as error:  # ValueError: a malformed endpoint
         raise ConfigError(
             f"No S3 client can be made from the AWS settings here ({type(error).__name__})."
