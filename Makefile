@@ -24,7 +24,7 @@ help: ## show this list
 setup: .venv/.package .venv-trainer/.made ## make both environments from the locks, with hashes (2.8 GB)
 
 preflight: # before 3 GB are installed: is there room, and what will this take?
-	@python3 include/demo/preflight.py
+	@python3 include/demo/preflight.py $(ARGS)
 
 demo: preflight setup ## three weeks under a real Airflow; ARGS=--once stops after the table, --fresh wipes
 	$(PY) -m demo $(ARGS)

@@ -223,10 +223,24 @@ class MlflowMirror(Mirror):
             client.create_registered_model(model)
 
 
+def _experiment_id(client: Any, model: str) -> str:
+    """The MLflow experiment of a model; tasks run side by side, and one of them makes it."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(model)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(model))
+        except MlflowException:
+            experiment = client.get_experiment_by_name(model)
+            if experiment is None:
+                raise
+    return str(experiment.experiment_id)
+
+
 def _run_id(client: Any, run: PinnedRun) -> str:
     """The MLflow run of a pinned run, made when it is missing."""
-    experiment = client.get_experiment_by_name(run.model)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(run.model)
+    experiment_id = _experiment_id(client, run.model)
     found = client.search_runs(
         [experiment_id], f"tags.`retraining.run` = '{run.identity}'", max_results=1
     )

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
             "pipelines": _or(found.pipelines, own if own.is_dir() else shipped),
             "keys": _or(found.keys, base / "keys"),
             "root_key": _or(found.root_key, base / "keys" / "root.pub.json"),
+            # Not resolved: the python of an environment is a link, and says by its place which.
+            "trainer_python": found.trainer_python.expanduser().absolute(),
             "memory": _or(found.memory, base / "memory"),
         }
         return found.model_copy(update=defaults)

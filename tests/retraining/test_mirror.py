@@ -1,4 +1,5 @@
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -172,4 +173,17 @@ def test_a_dead_server_costs_seconds_one_warning_and_nothing_else() -> None:
 def test_without_an_address_there_is_no_mirror() -> None:
     said: list[str] = []
     open_mirror("", store_uri="/store", log=said.append).batch(RUN, ARRIVED)
+    assert said == []
+
+
+@pytest.mark.mlflow
+def test_tasks_that_run_side_by_side_share_one_experiment(mlflow_server: str) -> None:
+    """A mapped task per source: all of them may be the first to write."""
+    said: list[str] = []
+    mirrors = [open_mirror(mlflow_server, store_uri="/store", log=said.append) for _ in range(4)]
+    runs = [RUN.model_copy(update={"model": "raced", "attempt": n + 1}) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(lambda pair: pair[0].batch(pair[1], ARRIVED), zip(mirrors, runs, strict=True))
+        )
     assert said == []
