@@ -26,7 +26,7 @@ setup: .venv/.package .venv-trainer/.made ## make both environments from the loc
 preflight: # before 3 GB are installed: is there room, and what will this take?
 	@python3 include/demo/preflight.py $(ARGS)
 
-demo: preflight setup ## three weeks under a real Airflow; ARGS=--once stops after the table, --fresh wipes
+demo: preflight setup $(if $(findstring --mlflow,$(ARGS)),setup-mlflow) ## three weeks under a real Airflow; ARGS=--once stops after the table, --fresh wipes
 	$(PY) -m demo $(ARGS)
 
 clean: ## remove environments and caches; workspaces stay

@@ -146,7 +146,10 @@ def _csv_shorthand(value: Any) -> Any:
     return {"csv": {}} if value == "csv" else value
 
 
-FileFormat = Annotated[Format, BeforeValidator(_csv_shorthand)]
+FileFormat = Annotated[
+    Format,
+    BeforeValidator(_csv_shorthand, json_schema_input_type=Literal["parquet", "csv"] | CsvFormat),
+]
 
 
 class SourceSpec(_Frozen):

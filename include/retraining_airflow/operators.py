@@ -7,6 +7,7 @@ retries when something broke.
 """
 
 import textwrap
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,9 @@ class RetrainingOperator(BaseOperator):
 
     _running = False
 
+    @abstractmethod
     def run_step(self, steps: "StepRunner", context: "Context") -> str:
         """Make the step's one call and return the digests of its records."""
-        raise NotImplementedError
 
     def execute(self, context: "Context") -> str:
         """Run the step; what it returns is the task's XCom."""
