@@ -85,7 +85,7 @@ def decide(
     if decision.verdict != "PROMOTE" and not decision.dry_run:
         _append(bench, result.attestation.digest, registry)
     bench.mirror.decided(pinned.run, decision)
-    return bench.recorded(pinned, result)
+    return result
 
 
 def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:
