@@ -7,7 +7,13 @@ from typing import Any, get_args
 
 from retraining.digests import Digest, parse_json
 from retraining.errors import ArtifactMissingError, ConfigError, EvidenceError, RetrainingError
-from retraining.evidence import LEDGER_ENTRY, REGISTRY_ENTRY, TRUST_LIST
+from retraining.evidence import (
+    FEEDBACK_ENTRY,
+    LEDGER_ENTRY,
+    MONITORING_ENTRY,
+    REGISTRY_ENTRY,
+    TRUST_LIST,
+)
 from retraining.evidence.envelope import payload_digest
 from retraining.evidence.statements import role_of
 from retraining.evidence.trust import Role
@@ -20,6 +26,8 @@ _PREFIX = re.compile(r"[0-9a-f]{6,64}")
 _CHAINS: dict[str, tuple[str, Role | None]] = {
     "registry": (REGISTRY_ENTRY, "promoter"),
     "ledger": (LEDGER_ENTRY, "pipeline"),
+    "feedback": (FEEDBACK_ENTRY, "pipeline"),
+    "monitoring": (MONITORING_ENTRY, "pipeline"),
     "trust": (TRUST_LIST, None),
 }
 

@@ -2,7 +2,8 @@
 
 A chain is a numbered list of envelopes, `<prefix>/0000000001.dsse.json` and on. Each record names
 the payload digest of the one before and the trust list of its day; appending is one conditional
-write, so of two writers exactly one wins. The registry and the privacy ledger are such chains.
+write, so of two writers exactly one wins. The registry, the privacy ledger, the closed batches of
+feedback and the monitored days are such chains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, ConfigError, EvidenceError
 from retraining.evidence import (
+    FEEDBACK_ENTRY,
     LEDGER_ENTRY,
+    MONITORING_ENTRY,
     REGISTRY_ENTRY,
     Key,
     Role,
@@ -23,7 +26,13 @@ from retraining.evidence import (
     TrustList,
     sign,
 )
-from retraining.records import LedgerCharge, Record, RegistryEntry
+from retraining.records import (
+    FeedbackEntry,
+    LedgerCharge,
+    MonitoringEntry,
+    Record,
+    RegistryEntry,
+)
 from retraining.store import Store
 
 T = TypeVar("T")
@@ -223,6 +232,30 @@ def ledger_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[L
         prefix=f"ledger/{model}",
         record_type=LedgerCharge,
         predicate_type=LEDGER_ENTRY,
+        role="pipeline",
+    )
+
+
+def feedback_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[FeedbackEntry]:
+    """The closed batches of users' feedback of one model, one per week at most."""
+    return SignedChain(
+        store,
+        trust,
+        prefix=f"feedback/{model}",
+        record_type=FeedbackEntry,
+        predicate_type=FEEDBACK_ENTRY,
+        role="pipeline",
+    )
+
+
+def monitoring_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[MonitoringEntry]:
+    """The monitored days of one model, and the incidents that were open after each."""
+    return SignedChain(
+        store,
+        trust,
+        prefix=f"monitoring/{model}",
+        record_type=MonitoringEntry,
+        predicate_type=MONITORING_ENTRY,
         role="pipeline",
     )
 

@@ -21,6 +21,10 @@ class DagSettings(BaseSettings):
 
     Attributes:
         training_pool: RETRAINING_TRAINING_POOL: pool that training takes a slot of.
+        training_queue: RETRAINING_TRAINING_QUEUE: Celery queue of the workers that have the
+            trainer's environment; empty: Airflow's default queue.
+        promotion_queue: RETRAINING_PROMOTION_QUEUE: queue of the worker that has the promoter's
+            key: gate, promotion and rollback run there and nowhere else; empty: the default.
         retry_seconds: RETRAINING_RETRY_SECONDS: pause before a task that broke is tried again,
             doubled each time.
     """
@@ -28,6 +32,8 @@ class DagSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RETRAINING_", frozen=True, extra="ignore")
 
     training_pool: str = Field(default="default_pool", min_length=1)
+    training_queue: str = ""
+    promotion_queue: str = ""
     retry_seconds: float = Field(default=60, gt=0)
 
     @classmethod

@@ -618,7 +618,7 @@ def _parse_in_child(
     source = spec.source(checked.batch.source)
     return parse_files(
         _fetched(store, checked, workdir),
-        spec=spec,
+        table=spec.table,
         file_format=source.format,
         max_rows=source.max_rows,
         workdir=workdir,
@@ -632,7 +632,7 @@ def _parse_here(
     source = spec.source(checked.batch.source)
     files = tuple((name, str(path)) for name, path in _fetched(store, checked, workdir))
     answer = child.parse(
-        ParseRequest(spec=spec, files=files, format=source.format, max_rows=source.max_rows)
+        ParseRequest(table=spec.table, files=files, format=source.format, max_rows=source.max_rows)
     )
     return ParsedRows(
         rows=workdir / "rows.parquet",

@@ -39,6 +39,8 @@ GOOD: dict[str, Any] = {
     "gate": {"limits": {"accuracy": {"min": 0.5}}},
 }
 
+TRAFFIC = {"predictions": {"uri": "asked/{day}"}, "labels": {"uri": "known/{day}"}}
+
 
 def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(spec: Any) -> None:
@@ -54,6 +56,14 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
         for step in path[:-1]:
             spec = spec[step]
         del spec[path[-1]]
+
+    return change
+
+
+def also(*changes: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def change(spec: dict[str, Any]) -> None:
+        for one in changes:
+            one(spec)
 
     return change
 
@@ -109,6 +119,38 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], None], str, str]] = [
         "taken",
     ),
     (put("schedule", value="weekly"), "whole file", "five cron fields"),
+    (put("monitoring", value={}), "whole file", "traffic"),
+    (put("traffic", value=TRAFFIC | {"predicted_column": "amount"}), "whole file", "must differ"),
+    (put("traffic", value={**TRAFFIC, "labels": {"uri": "l"}}), "traffic.labels.uri", "day"),
+    (
+        also(
+            put("traffic", value=TRAFFIC), put("feedback", value={"uri": "{week}", "source": "x"})
+        ),
+        "whole file",
+        "one of the sources",
+    ),
+    (
+        also(
+            put("traffic", value=TRAFFIC),
+            put("feedback", value={"uri": "{week}", "source": "bank"}),
+        ),
+        "whole file",
+        "untrusted",
+    ),
+    (
+        also(
+            put("traffic", value=TRAFFIC),
+            put("monitoring", value={"metrics": ["f1"]}),
+            drop("label", "positive"),
+        ),
+        "whole file",
+        "label.positive",
+    ),
+    (
+        also(put("traffic", value=TRAFFIC), put("monitoring", value={"schedule": "daily"})),
+        "monitoring.schedule",
+        "pattern",
+    ),
 ]
 
 

@@ -80,12 +80,12 @@ def run_dag(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Callable
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
         from retraining.spec import load_spec
-        from retraining_airflow.dag_factory import build_dag
+        from retraining_airflow.dag_factory import build_weekly
         from retraining_airflow.settings import DagSettings
 
         for name, value in workspace.environment.items():
             monkeypatch.setenv(name, value)
-        dag = build_dag(load_spec(workspace.spec_file), DagSettings(retry_seconds=0.1))
+        dag = build_weekly(load_spec(workspace.spec_file), DagSettings(retry_seconds=0.1))
         bag = DagBag(os.devnull)
         bag.bag_dag(dag)
         sync_bag_to_db(bag, "dags-folder", None)

@@ -17,7 +17,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a function from changes to the pipeline file to its DAG, as Airflow stores it."""
     from airflow.serialization.serialized_objects import DagSerialization
 
-    from retraining_airflow.dag_factory import build_dag
+    from retraining_airflow.dag_factory import build_weekly
     from retraining_airflow.settings import DagSettings
 
     workspace = make_workspace(tmp_path_factory.mktemp("factory"))
@@ -26,7 +26,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def build(changes: dict[str, Any] | None = None, **settings: Any) -> Any:
         workspace.spec_file.write_text(pristine)
         workspace.edit_spec(changes or {})
-        dag = build_dag(load_spec(workspace.spec_file), DagSettings(**settings))
+        dag = build_weekly(load_spec(workspace.spec_file), DagSettings(**settings))
         return DagSerialization.from_dict(DagSerialization.to_dict(dag))
 
     return build
@@ -149,3 +149,12 @@ def test_a_champion_is_an_asset_that_other_dags_can_wait_for(build: Any, tmp_pat
         "small_filter_champion",
         "x-retraining://small_filter/champion",
     )
+
+
+def test_training_and_promotion_go_to_queues_of_their_own(build: Any) -> None:
+    dag = build(training_queue="training", promotion_queue="promotion")
+
+    queues = {task.task_id: task.queue for task in dag.tasks}
+    assert queues["train"] == "training"
+    assert (queues["gate"], queues["promote"]) == ("promotion", "promotion")
+    assert {queues[name] for name in ("pin", "ingest", "screen", "validate")} == {"default"}

@@ -11,7 +11,9 @@ from retraining.evidence.keys import SigningKeys, create_key, public_key_of, sig
 from retraining.evidence.statements import (
     DATASET_BATCH,
     EVALUATION,
+    FEEDBACK_ENTRY,
     LEDGER_ENTRY,
+    MONITORING_ENTRY,
     REGISTRY_ENTRY,
     SLSA_PROVENANCE,
     TRUST_LIST,
@@ -27,7 +29,9 @@ from retraining.evidence.trust import Role, TrustedKey, TrustList, sign_trust_li
 __all__ = [
     "DATASET_BATCH",
     "EVALUATION",
+    "FEEDBACK_ENTRY",
     "LEDGER_ENTRY",
+    "MONITORING_ENTRY",
     "REGISTRY_ENTRY",
     "SLSA_PROVENANCE",
     "TRUST_LIST",

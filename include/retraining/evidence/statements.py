@@ -1,8 +1,9 @@
 """Our attestations: one statement per concluded step, in the predicates of the field.
 
-SLSA provenance for pin, ingest, provenance, screening and training; our own `evaluation/v1` for
-validation (it measures, it does not pass or fail; no vetted predicate exists for that); a SLSA
-verification summary for the gate. The first subject is always the step's `report`.
+SLSA provenance for pin, ingest, provenance, screening, training, feedback and a rollback's request;
+our own `evaluation/v1` for validation and monitoring (they measure, they do not pass or fail; no
+vetted predicate exists for that); a SLSA verification summary for the gate. The first subject is
+always the step's `report`.
 
 Sources: slsa.dev/spec/v1.1/provenance, slsa.dev/spec/v1.1/verification_summary.
 """
@@ -24,11 +25,17 @@ EVALUATION = f"{NAMESPACE}/evaluation/v1"
 DATASET_BATCH = f"{NAMESPACE}/dataset-batch/v1"
 REGISTRY_ENTRY = f"{NAMESPACE}/registry-entry/v1"
 LEDGER_ENTRY = f"{NAMESPACE}/ledger-entry/v1"
+FEEDBACK_ENTRY = f"{NAMESPACE}/feedback-entry/v1"
+MONITORING_ENTRY = f"{NAMESPACE}/monitoring-entry/v1"
+
+_MEASURING: tuple[Step, ...] = ("validation", "monitoring")
 
 __all__ = [
     "DATASET_BATCH",
     "EVALUATION",
+    "FEEDBACK_ENTRY",
     "LEDGER_ENTRY",
+    "MONITORING_ENTRY",
     "REGISTRY_ENTRY",
     "SLSA_PROVENANCE",
     "TRUST_LIST",
@@ -87,7 +94,9 @@ def role_of(step: Step) -> Role:
 
 def predicate_type_of(step: Step) -> str:
     """The predicate in which a step is attested."""
-    return {"validation": EVALUATION, "gate": VERIFICATION_SUMMARY}.get(step, SLSA_PROVENANCE)
+    if step == "gate":
+        return VERIFICATION_SUMMARY
+    return EVALUATION if step in _MEASURING else SLSA_PROVENANCE
 
 
 def attest(
@@ -140,9 +149,9 @@ def attest(
             "verificationResult": "PASSED" if passed else "FAILED",
             "verifiedLevels": [],
         }
-    elif step == "validation":
+    elif step in _MEASURING:
         predicate = {
-            "evaluator": {"id": f"{NAMESPACE}/validation", "version": version},
+            "evaluator": {"id": f"{NAMESPACE}/{step}", "version": version},
             "parameters": external,
             "inputs": dependencies + _materials(materials),
             "metadata": metadata,
@@ -187,7 +196,12 @@ def _read(record: OpenedRecord, step: Step) -> Attestation:
             for item in predicate["inputAttestations"]
         }
     else:
-        if step == "validation":
+        if step in _MEASURING:
+            if predicate["evaluator"]["id"] != f"{NAMESPACE}/{step}":
+                raise EvidenceError(
+                    f"Expected an attestation of {step}, found one by"
+                    f" {predicate['evaluator']['id']!r}."
+                )
             parameters, dependencies = predicate["parameters"], predicate["inputs"]
         else:
             definition = predicate["buildDefinition"]

@@ -217,7 +217,7 @@ def _look(spec: PipelineSpec, source: FoundSource) -> str:
     try:
         parsed = parse_files(
             files,
-            spec=spec,
+            table=spec.table,
             file_format=source.format,
             max_rows=spec.source(source.name).max_rows,
             workdir=folder,

@@ -30,9 +30,9 @@ from retraining.parsing.contract import (
 from retraining.parsing.csv_reader import read_csv
 from retraining.parsing.parquet_reader import read_parquet
 from retraining.parsing.refusals import check_text, refuse_rows, show_file
-from retraining.parsing.values import Checked, Mask, check_columns
+from retraining.parsing.values import Mask, check_columns
 from retraining.records import Refusal
-from retraining.spec import CsvFormat
+from retraining.spec import CsvFormat, Table
 
 _ROWS_PER_GROUP = 1 << 16
 _FAILED = 70  # EX_SOFTWARE of sysexits.h
@@ -63,23 +63,24 @@ def parse(request: ParseRequest) -> ParseAnswer:
         BatchRefusedError: The batch cannot be used as a whole.
         MemoryError: It does not fit.
     """
-    spec = request.spec
+    table = request.table
     n_rows, counts, seen = 0, Counter[str](), set[str]()
-    rows, faults = _Sink(Path(ROWS), row_schema(spec)), _Sink(Path(FAULTS), FAULT_SCHEMA)
+    rows, faults = _Sink(Path(ROWS), row_schema(table)), _Sink(Path(FAULTS), FAULT_SCHEMA)
     for name, path in request.files:
         line = 1
         for batch in _batches(request, name, Path(path), request.max_rows - n_rows):
             decimal = request.format.csv.decimal if isinstance(request.format, CsvFormat) else "."
-            checked = check_columns(batch, spec, decimal=decimal)
+            checked = check_columns(batch, table, decimal=decimal)
             reasons = [fault for column in checked for fault in column.faults]
-            reasons += _repeated_ids(checked[0], seen)
+            row_ids = checked[0].values if table.row_id else pa.nulls(batch.num_rows, pa.string())
+            reasons += _repeated_ids(row_ids, seen)
             at_fault = np.zeros(batch.num_rows, dtype=bool)
             for reason, mask in reasons:
                 at_fault |= mask
                 counts[reason] += int(mask.sum())
-            table = pa.table([column.values for column in checked], schema=row_schema(spec))
-            rows.add(table.filter(pa.array(~at_fault)))
-            faults.add(_fault_table(checked[0].values, name, line, at_fault, reasons))
+            values = pa.table([column.values for column in checked], schema=row_schema(table))
+            rows.add(values.filter(pa.array(~at_fault)))
+            faults.add(_fault_table(row_ids, name, line, at_fault, reasons))
             n_rows += batch.num_rows
             line += batch.num_rows
     if n_rows == 0:
@@ -96,24 +97,34 @@ def parse(request: ParseRequest) -> ParseAnswer:
 def _batches(
     request: ParseRequest, name: str, path: Path, rows_left: int
 ) -> Iterator[pa.RecordBatch]:
-    file, spec, n_rows = show_file(name), request.spec, 0
+    file, table, n_rows = show_file(name), request.table, 0
     if isinstance(request.format, CsvFormat):
         dialect = request.format.csv
-        batches = read_csv(file, path, dialect=dialect, spec=spec, rows_left=rows_left)
+        batches = read_csv(file, path, dialect=dialect, table=table, rows_left=rows_left)
     else:
-        batches = read_parquet(file, path, spec=spec, rows_left=rows_left)
+        batches = read_parquet(file, path, table=table, rows_left=rows_left)
     for batch in batches:
         n_rows += batch.num_rows
         if n_rows > rows_left:  # whatever the footer said
             refuse_rows(file)
         check_text(file, batch)
-        yield batch
+        yield _complete(batch, table)
 
 
-def _repeated_ids(row_ids: Checked, seen: set[str]) -> list[tuple[str, Mask]]:
+def _complete(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """Add the optional columns that the file lacks, empty."""
+    lacking = set(table.columns) - set(batch.schema.names)
+    if not lacking:
+        return batch
+    empty = pa.nulls(batch.num_rows, pa.string())
+    columns = [empty if name in lacking else batch.column(name) for name in table.columns]
+    return pa.RecordBatch.from_arrays(columns, names=list(table.columns))
+
+
+def _repeated_ids(row_ids: pa.Array, seen: set[str]) -> list[tuple[str, Mask]]:
     """Rows whose id stands earlier in the batch: else one row, sent often, outweighs others."""
-    repeated = np.zeros(len(row_ids.values), dtype=bool)
-    for i, row_id in enumerate(row_ids.values.to_pylist()):
+    repeated = np.zeros(len(row_ids), dtype=bool)
+    for i, row_id in enumerate(row_ids.to_pylist()):
         if row_id is None:
             continue
         if row_id in seen:

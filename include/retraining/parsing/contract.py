@@ -7,7 +7,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from retraining.records import Record, Refusal
-from retraining.spec import FileFormat, PipelineSpec
+from retraining.spec import FileFormat, Table
 
 REQUEST, ANSWER = "request.json", "answer.json"
 ROWS, FAULTS = "rows.parquet", "faults.parquet"
@@ -32,7 +32,7 @@ class ParseRequest(Record):
         max_rows: Of all files together.
     """
 
-    spec: PipelineSpec
+    table: Table
     files: tuple[tuple[str, str], ...]
     format: FileFormat
     max_rows: int = Field(ge=1)
@@ -53,28 +53,27 @@ class ParseAnswer(Record):
     refusal: Refusal | None = None
 
 
-def row_schema(spec: PipelineSpec) -> pa.Schema:
-    """Columns of `rows.parquet`, in the order of `spec.columns`; no value is null.
+def row_schema(table: Table) -> pa.Schema:
+    """Columns of `rows.parquet`, in the order of `table.columns`; only optional values are null.
 
-    Row ids, categories and labels are text; numbers float64; images binary; times in microseconds
-    of UTC (a delivered time without zone is taken for UTC).
+    Row ids, texts, categories and labels are text; numbers float64; images binary; times in
+    microseconds of UTC (a delivered time without zone is taken for UTC).
     """
-    kinds = {feature.name: feature.kind for feature in spec.features}
     types = {"number": pa.float64(), "image": pa.binary(), "category": pa.string()}
-    of_roles = {spec.row_id: pa.string(), spec.label.column: pa.string()}
-    if spec.event_time:
-        of_roles[spec.event_time] = pa.timestamp("us", tz="UTC")
-    return pa.schema([(c, of_roles[c] if c in of_roles else types[kinds[c]]) for c in spec.columns])
+    kinds = {feature.name: types[feature.kind] for feature in table.features}
+    if table.event_time:
+        kinds[table.event_time] = pa.timestamp("us", tz="UTC")
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in table.columns])
 
 
-def max_row_bytes(spec: PipelineSpec) -> int:
+def max_row_bytes(table: Table) -> int:
     """Bytes that one row without faults may take before compression, rounded up generously."""
     total = 0
-    for field in row_schema(spec):
+    for field in row_schema(table):
         if field.type == pa.float64():
             total += 32  # a decimal256 is the widest number
         elif field.type == pa.string():
             total += MAX_ROW_ID_BYTES + 8
         else:
             total += 64
-    return total + sum(f.n_bytes for f in spec.features if f.kind == "image")
+    return total + sum(f.n_bytes for f in table.features if f.kind == "image")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from retraining.parsing.refusals import check_names, parsed, refuse_line, refuse_rows
-from retraining.spec import CsvDialect, PipelineSpec
+from retraining.spec import CsvDialect, Table
 
 _MAX_LINE_BYTES = 1 << 20
 _BLOCK_BYTES = 4 << 20  # several of the longest lines
@@ -21,9 +21,9 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_csv(
-    file: str, path: Path, *, dialect: CsvDialect, spec: PipelineSpec, rows_left: int
+    file: str, path: Path, *, dialect: CsvDialect, table: Table, rows_left: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows as text, null where a field is empty, with the columns of `spec`.
+    """Yield the rows as text, null where a field is empty, with the columns of `table`.
 
     Raises:
         BatchRefusedError: `line_too_long`, `nul_bytes`, `bad_line_end`, `encoding`, `ragged_csv`,
@@ -34,13 +34,13 @@ def read_csv(
     if n_lines > rows_left:
         refuse_rows(file)
     names = _header_names(file, header, dialect)
-    check_names(file, names, spec, may_lack_header=True)
+    check_names(file, names, table, may_lack_header=True)
     n_rows = 0
     # Opened by us: from a path, Arrow would guess a compression from its suffix.
     with path.open("rb") as stream:
         for batch in parsed(file, lambda: _open(stream, names, dialect)):
             n_rows += batch.num_rows
-            yield batch.select(spec.columns)
+            yield batch.select([name for name in table.columns if name in names])
     if n_rows != n_lines:
         refuse_line(
             *("ragged_csv", file, n_rows + 1),

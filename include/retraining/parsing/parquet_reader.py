@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from retraining.errors import BatchRefusedError
 from retraining.parsing.contract import max_row_bytes
 from retraining.parsing.refusals import check_names, parsed, refuse_rows, show_names
-from retraining.spec import PipelineSpec
+from retraining.spec import Table
 
 _MIB = 1 << 20
 _BATCH_BYTES = 32 * _MIB
@@ -25,26 +25,28 @@ _MAGIC = b"PAR1"
 
 
 def read_parquet(
-    file: str, path: Path, *, spec: PipelineSpec, rows_left: int
+    file: str, path: Path, *, table: Table, rows_left: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows, in the types in which they were delivered, with the columns of `spec`.
+    """Yield the rows, in the types in which they were delivered, with the columns of `table`.
 
     Raises:
         BatchRefusedError: `unreadable`, `too_many_rows`, `ratio`, `nested_types`, `wrong_type`, or
             as `check_names`.
     """
     _check_frame(file, path)
-    row_bytes = max_row_bytes(spec)
+    row_bytes = max_row_bytes(table)
 
     def batches() -> Iterator[pa.RecordBatch]:
         # Without pre-buffering a column is read page by page, however large its row group is.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_MIB) as parquet:
             _check_footer(file, parquet.metadata, row_bytes, rows_left)
-            check_names(file, parquet.schema_arrow.names, spec)
-            _check_types(file, parquet.schema_arrow, spec)
+            names = parquet.schema_arrow.names
+            check_names(file, names, table)
+            present = [name for name in table.columns if name in names]
+            _check_types(file, parquet.schema_arrow, table)
             size = min(max(_BATCH_BYTES // row_bytes, 64), 1 << 16)
             for batch in parquet.iter_batches(batch_size=size, use_threads=False):
-                yield _plain(batch.select(spec.columns))
+                yield _plain(batch.select(present))
 
     return parsed(file, batches)
 
@@ -87,13 +89,17 @@ def _check_footer(file: str, metadata: Any, row_bytes: int, rows_left: int) -> N
         )
 
 
-def _check_types(file: str, schema: pa.Schema, spec: PipelineSpec) -> None:
+def _check_types(file: str, schema: pa.Schema, table: Table) -> None:
     """Refuse a column that as a whole cannot be what is declared."""
-    roles: dict[str, str] = {feature.name: feature.kind for feature in spec.features}
-    roles |= {spec.row_id: "row id", spec.label.column: "category"}
-    if spec.event_time:
-        roles[spec.event_time] = "time"
-    types = {column: _value_type(schema.field(column).type) for column in spec.columns}
+    roles: dict[str, str] = {feature.name: feature.kind for feature in table.features}
+    roles |= dict.fromkeys(table.texts, "row id")
+    if table.row_id:
+        roles[table.row_id] = "row id"
+    if table.label:
+        roles[table.label.column] = "category"
+    if table.event_time:
+        roles[table.event_time] = "time"
+    types = {name: _value_type(schema.field(name).type) for name in roles if name in schema.names}
     if nested := [column for column, kind in types.items() if pa.types.is_nested(kind)]:
         raise BatchRefusedError(
             "nested_types",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retraining.children import ChildLimits, allow_listed_env, watch_child
 from retraining.errors import BatchRefusedError, ChildError, ConfigError, EvidenceError
 from retraining.parsing.contract import ANSWER, FAULTS, REQUEST, ROWS, ParseAnswer, ParseRequest
-from retraining.spec import Format, PipelineSpec
+from retraining.spec import Format, PipelineSpec, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class ParsedRows:
 def parse_files(
     files: Sequence[tuple[str, Path]],
     *,
-    spec: PipelineSpec,
+    table: Table,
     file_format: Format,
     max_rows: int,
     workdir: Path,
@@ -53,11 +53,11 @@ def parse_files(
 ) -> ParsedRows:
     """Parse files that nobody has looked into yet.
 
-    The same bytes under the same spec give the same two files, byte for byte.
+    The same bytes under the same table give the same two files, byte for byte.
 
     Args:
         files: Name and path of each, in the order in which their rows are to stand.
-        spec: What a row has to be.
+        table: What a row has to be.
         file_format: As the source declares it; nothing is guessed.
         max_rows: Of all files together.
         workdir: A folder for the child; the result lies there.
@@ -71,7 +71,7 @@ def parse_files(
         ChildError: The parser broke for a reason that is not the batch's.
     """
     request = ParseRequest(
-        spec=spec,
+        table=table,
         files=tuple((name, str(path.absolute())) for name, path in files),
         format=file_format,
         max_rows=max_rows,
@@ -111,8 +111,8 @@ def read_pinned(
     Args:
         path: The file, already checked against its pinned digest.
         name: What it is called in messages, such as `reference`.
-        spec: As for `parse_files`, and so are the rest.
-        file_format: Of the file.
+        spec: What its rows have to be.
+        file_format: Of the file; the rest as for `parse_files`.
         workdir: A folder for the child.
         limits: Of the child.
 
@@ -125,7 +125,7 @@ def read_pinned(
     try:
         found = parse_files(
             [(name, path)],
-            spec=spec,
+            table=spec.table,
             file_format=file_format,
             max_rows=_MAX_PINNED_ROWS,
             workdir=workdir,

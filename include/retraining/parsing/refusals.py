@@ -13,31 +13,31 @@ from typing import NoReturn
 import pyarrow as pa
 
 from retraining.errors import BatchRefusedError
-from retraining.spec import PipelineSpec
+from retraining.spec import Table
 
 _MAX_NAMES_SHOWN = 5
 _ASK = "Ask the provider to correct the export."
 
 
 def check_names(
-    file: str, found: Sequence[str], spec: PipelineSpec, *, may_lack_header: bool = False
+    file: str, found: Sequence[str], table: Table, *, may_lack_header: bool = False
 ) -> None:
     """Refuse columns that stand twice, are missing, or are not declared.
 
     Args:
         file: Its name, for messages.
         found: Its column names, in its order, which is free.
-        spec: What is declared.
+        table: What is declared.
         may_lack_header: Then values may stand where names are expected: unless a declared name is
             among them, none is shown.
     """
-    counts, declared = Counter(found), set(spec.columns)
-    if twice := [name for name in spec.columns if counts[name] > 1]:
+    counts, declared = Counter(found), set(table.columns)
+    if twice := [name for name in table.columns if counts[name] > 1]:
         raise BatchRefusedError(
             "duplicate_columns",
             f"{file} has several columns named {show_names(twice)}; expected each once. {_ASK}",
         )
-    missing = [name for name in spec.columns if name not in counts]
+    missing = [n for n in table.columns if n not in counts and n not in table.optional]
     extra = [name for name in counts if name not in declared]
     if not missing and not extra:
         return

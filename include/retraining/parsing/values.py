@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retraining.parsing.contract import MAX_ROW_ID_BYTES
-from retraining.spec import CategoryFeature, ImageFeature, NumberFeature, PipelineSpec
+from retraining.spec import CategoryFeature, Feature, ImageFeature, NumberFeature, Table
 
 Mask = npt.NDArray[np.bool_]
 
@@ -38,36 +38,58 @@ class Checked:
     faults: tuple[tuple[str, Mask], ...]
 
 
-def check_columns(batch: pa.RecordBatch, spec: PipelineSpec, *, decimal: str) -> list[Checked]:
-    """Convert every column of `batch`, in the order of `spec.columns`.
+def check_columns(batch: pa.RecordBatch, table: Table, *, decimal: str) -> list[Checked]:
+    """Convert every column of `batch`, in the order of `table.columns`.
 
     Args:
-        batch: Exactly the columns of `spec`, of types that `readers` let through.
-        spec: What each column may hold.
+        batch: Exactly the columns of `table`, of types that `readers` let through.
+        table: What each column may hold.
         decimal: Decimal point of numbers that are text.
     """
-    checked = [check_row_ids(batch.column(spec.row_id))]
-    if spec.event_time:
-        checked.append(check_times(batch.column(spec.event_time)))
-    for feature in spec.features:
-        column = batch.column(feature.name)
-        match feature:
-            case NumberFeature():
-                checked.append(check_numbers(column, feature, decimal=decimal))
-            case CategoryFeature():
-                checked.append(check_categories(column, feature))
-            case ImageFeature():
-                checked.append(check_images(column, feature))
-    return [*checked, check_labels(batch.column(spec.label.column), spec.label.classes)]
+    checked = [check_row_ids(batch.column(table.row_id))] if table.row_id else []
+    if table.event_time:
+        checked.append(check_times(batch.column(table.event_time)))
+    checked += [check_texts(batch.column(name), name) for name in table.texts]
+    for feature in table.features:
+        found = check_feature(batch.column(feature.name), feature, decimal=decimal)
+        if feature.name in table.optional:
+            missing = f"missing:{feature.name}"
+            found = Checked(found.values, tuple(f for f in found.faults if f[0] != missing))
+        checked.append(found)
+    if table.label is not None:
+        checked.append(check_labels(batch.column(table.label.column), table.label.classes))
+    return checked
+
+
+def check_feature(column: pa.Array, feature: Feature, *, decimal: str) -> Checked:
+    """As the feature's kind has it; a missing value is a fault too."""
+    match feature:
+        case NumberFeature():
+            return check_numbers(column, feature, decimal=decimal)
+        case CategoryFeature():
+            return check_categories(column, feature)
+        case ImageFeature():
+            return check_images(column, feature)
 
 
 def check_row_ids(column: pa.Array) -> Checked:
     """Text; refused when empty, longer than 256 bytes, or with control characters."""
+    text, missing, bad = _short_text(column)
+    return _checked(text, ("missing_row_id", missing), ("bad_row_id", bad))
+
+
+def check_texts(column: pa.Array, name: str) -> Checked:
+    """Free text of a column that names something, held to the same as a row id."""
+    text, missing, bad = _short_text(column)
+    return _checked(text, (f"missing:{name}", missing), (f"bad_text:{name}", bad))
+
+
+def _short_text(column: pa.Array) -> tuple[pa.Array, Mask, Mask]:
     text = as_text(column)
     missing = _mask(pc.equal(pc.binary_length(text), 0)) | _nulls(text)
     bad = _mask(pc.greater(pc.binary_length(text), MAX_ROW_ID_BYTES))
     bad |= _mask(pc.match_substring_regex(text, r"[\x00-\x1f\x7f]"))
-    return _checked(text, ("missing_row_id", missing), ("bad_row_id", bad))
+    return text, missing, bad
 
 
 def check_times(column: pa.Array) -> Checked:

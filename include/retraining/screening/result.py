@@ -60,7 +60,7 @@ class ScreeningResult:
                 source, week = screened.batch.source, screened.batch.week
                 path = workdir / f"accepted-{source}-{week}.parquet"
                 table = pa.Table.from_pandas(
-                    frame, schema=row_schema(self.spec), preserve_index=False
+                    frame, schema=row_schema(self.spec.table), preserve_index=False
                 )
                 pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
                 artefacts[f"accepted/{source}/{week}"] = digest = store.put_file(path)

@@ -85,7 +85,7 @@ def _parse(
         try:
             parsed = parse_files(
                 files,
-                spec=pinned.spec,
+                table=pinned.spec.table,
                 file_format=source.format,
                 max_rows=source.max_rows,
                 workdir=folder,

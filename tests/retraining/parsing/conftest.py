@@ -11,7 +11,7 @@ import pytest
 
 from retraining.parsing import ParsedRows, child, parse_files
 from retraining.parsing.contract import FAULTS, ROWS, ParseRequest
-from retraining.spec import Format, PipelineSpec
+from retraining.spec import Format, PipelineSpec, Table
 from tests.retraining.deliveries import a_spec
 
 Parse = Callable[..., ParsedRows]
@@ -55,13 +55,14 @@ def parse(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Parse:
     def run(
         *contents: pa.Table | bytes,
         spec: PipelineSpec | None = None,
+        table: Table | None = None,
         file_format: Format = "parquet",
         max_rows: int = 500_000,
     ) -> ParsedRows:
         work, files = runs.lay_out(contents)
         monkeypatch.chdir(work)
         request = ParseRequest(
-            spec=spec or a_spec(),
+            table=table or (spec or a_spec()).table,
             files=tuple((name, str(path)) for name, path in files),
             format=file_format,
             max_rows=max_rows,
@@ -84,7 +85,11 @@ def parse_in_child(runs: Runs) -> Parse:
 
     def run(*contents: pa.Table | bytes, **options: Any) -> ParsedRows:
         work, files = runs.lay_out(contents)
-        asked: dict[str, Any] = {"spec": a_spec(), "file_format": "parquet", "max_rows": 500_000}
+        asked: dict[str, Any] = {
+            "table": a_spec().table,
+            "file_format": "parquet",
+            "max_rows": 500_000,
+        }
         return parse_files(files, workdir=work, **asked | options)
 
     return run

@@ -105,7 +105,7 @@ def while_parsing(tmp_path) -> Callable[[Callable[[int], None]], None]:
         try:
             parse_files(
                 [("endless", endless)],
-                spec=a_spec(),
+                table=a_spec().table,
                 file_format=csv_format(),
                 max_rows=10,
                 workdir=tmp_path,

@@ -29,7 +29,7 @@ def test_good_rows_come_out_in_order_with_normal_types(parse):
     parsed = parse(good_table(20), spec=spec)
 
     found = pq.read_table(parsed.rows)
-    assert found.schema.equals(row_schema(spec))
+    assert found.schema.equals(row_schema(spec.table))
     assert tuple(found.column_names) == spec.columns
     expected = good_columns(20)
     assert found["row"].to_pylist() == expected["row"].to_pylist()

@@ -1,68 +1,11 @@
-"""What each step concludes, in pipeline order: start reading here.
+"""The chain of a weekly run, in the order of its steps."""
 
-A report is timeless: the same inputs give the same report, byte for byte, so its digest can be
-compared between Airflow, a laptop and an auditor (training excepted: nobody may know the seed of
-its noise). Times, run ids and signers stand in the attestation that names the report.
-Reports carry counts, names and digests, never row values.
-"""
+from typing import Literal
 
-from typing import Annotated, Literal, Self
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from retraining.digests import Digest, canonical_json, parse_json
-from retraining.errors import EvidenceError
-
-Week = Annotated[str, Field(pattern=r"^\d{4}-W(0[1-9]|[1-4]\d|5[0-3])$")]
-Verdict = Literal["PROMOTE", "HOLD", "REJECT"]
-Step = Literal[
-    "pin", "ingest", "provenance", "screening", "training", "validation", "gate", "promotion"
-]
-
-
-class Record(BaseModel):
-    """Base of all records: frozen, closed, with one canonical form."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def to_json(self) -> bytes:
-        """The canonical JSON of this record."""
-        return canonical_json(self.model_dump(mode="json"))
-
-    @property
-    def identity(self) -> Digest:
-        """The name of this record: SHA-256 over its canonical JSON."""
-        return Digest.of(self.to_json())
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Parse strictly; raises EvidenceError when `data` is no such record."""
-        try:
-            return cls.model_validate(parse_json(data))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise EvidenceError(
-                f"Expected a {cls.__name__}: {where or 'record'}: {first['msg']}."
-            ) from error
-
-
-class Refusal(Record):
-    """Why a step did not use what it was given. A refusal is a conclusion, not a failure."""
-
-    code: str
-    sentence: str
-
-
-class BatchId(Record):
-    """What one source delivered for one week."""
-
-    source: str
-    week: Week
-
-    def __str__(self) -> str:
-        return f"{self.source} {self.week}"
-
+from retraining.digests import Digest
+from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Verdict, Week
 
 # --- pin ------------------------------------------------------------------------------------
 
@@ -96,14 +39,6 @@ class PinnedRun(Record):
 
 
 # --- ingest ---------------------------------------------------------------------------------
-
-
-class StoredFile(Record):
-    """One delivered file, unchanged, in the store."""
-
-    name: str
-    digest: Digest
-    n_bytes: int = Field(ge=0)
 
 
 class IngestReport(Record):
@@ -163,10 +98,30 @@ class ScreenedBatch(Record):
     refusal: Refusal | None = None
 
 
+class FeedbackEffect(Record):
+    """What the week's feedback changes: two plain surrogates, trained with it and without it.
+
+    Both are measured on the same rows of the reference set, so the difference is paired.
+
+    Attributes:
+        n_feedback: Rows of the feedback.
+        n_reference: Rows that both were measured on.
+        left_out: Whether the feedback costs more than the pipeline file allows, surely.
+    """
+
+    n_feedback: int = Field(ge=0)
+    n_reference: int = Field(ge=0)
+    with_feedback: Interval
+    without_feedback: Interval
+    difference: Interval
+    left_out: bool
+
+
 class ScreeningReport(Record):
     """Which rows may be trained on, which not, and why.
 
     Attributes:
+        feedback: What users' feedback changes; None when the week has none.
         suspicious_parquet: `suspicious_samples.parquet`: per quarantined row its reasons.
         suspicious_csv: The same for a spreadsheet.
         refusal: Set when the week as a whole cannot be trained on.
@@ -179,6 +134,7 @@ class ScreeningReport(Record):
     thresholds: dict[str, float] = Field(default_factory=dict)
     suspicious_parquet: Digest | None = None
     suspicious_csv: Digest | None = None
+    feedback: FeedbackEffect | None = None
     refusal: Refusal | None = None
 
 
@@ -252,6 +208,7 @@ class TrainingReport(Record):
         epsilon_by_block: All runs so far on the rows of each batch (`source week`), this one
             included.
         charges: Payload digests of this run's ledger entries.
+        isolation: What kept the trainer's process from the network.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -264,18 +221,11 @@ class TrainingReport(Record):
     charges: tuple[Digest, ...] = ()
     ledger_head: Digest | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    isolation: str = ""
     refusal: Refusal | None = None
 
 
 # --- validation -----------------------------------------------------------------------------
-
-
-class Interval(Record):
-    """A measured value with its confidence interval, both ends inclusive."""
-
-    value: float
-    low: float
-    high: float
 
 
 class SliceResult(Record):
@@ -341,60 +291,3 @@ class GateDecision(Record):
         """The checks that did not pass, REJECT first."""
         failed = [check for check in self.checks if check.verdict != "PROMOTE"]
         return tuple(sorted(failed, key=lambda check: check.verdict != "REJECT"))
-
-
-# --- registry -------------------------------------------------------------------------------
-
-
-class RegisteredBatch(Record):
-    """One batch of a concluded week, as later weeks need to know it."""
-
-    batch: BatchId
-    batch_digest: Digest | None
-    sequence: int | None
-    n_rows: int
-    n_quarantined: int
-    accepted: Digest | None
-    refusal_code: str | None
-
-
-class RegistryEntry(Record):
-    """One concluded week in the append-only registry: all state between weeks.
-
-    Attributes:
-        previous: Payload digest of the entry before; None in the first.
-        decision: Payload digest of the gate's attestation; used once.
-        champion: Manifest digest of the model that serves after this entry.
-        version: Number of promotions so far.
-    """
-
-    model: str
-    sequence: int = Field(ge=1)
-    previous: Digest | None
-    verdict: Verdict
-    week: Week
-    attempt: int
-    decision: Digest
-    decision_report: Digest
-    spec: Digest
-    policy: Digest
-    trust_list: Digest
-    trust_version: int
-    batches: tuple[RegisteredBatch, ...]
-    ledger_head: Digest | None
-    champion: Digest | None
-    version: int = Field(ge=0)
-
-
-def report_type(step: Step) -> type[Record]:
-    """The class of the report that `step` writes."""
-    types: dict[Step, type[Record]] = {
-        "pin": PinnedRun,
-        "ingest": IngestReport,
-        "provenance": ProvenanceReport,
-        "screening": ScreeningReport,
-        "training": TrainingReport,
-        "validation": ValidationReport,
-        "gate": GateDecision,
-    }
-    return types[step]

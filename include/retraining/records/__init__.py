@@ -1,0 +1,105 @@
+"""What each step concludes, in pipeline order: start reading here, with `weekly`.
+
+A report is timeless: the same inputs give the same report, byte for byte, so its digest can be
+compared between Airflow, a laptop and an auditor (training excepted: nobody may know the seed of
+its noise). Times, run ids and signers stand in the attestation that names the report.
+Reports carry counts, names and digests, never row values.
+"""
+
+from retraining.records.base import (
+    BatchId,
+    Day,
+    Interval,
+    Record,
+    Refusal,
+    Step,
+    StoredFile,
+    Verdict,
+    Week,
+)
+from retraining.records.feedback import (
+    FeedbackEntry,
+    FeedbackReport,
+)
+from retraining.records.monitoring import (
+    Incident,
+    MonitoredValue,
+    MonitoringEntry,
+    MonitoringReport,
+)
+from retraining.records.registry import (
+    RegisteredBatch,
+    RegistryEntry,
+    RollbackRequest,
+)
+from retraining.records.weekly import (
+    Block,
+    Check,
+    DpSgdRun,
+    FeedbackEffect,
+    GateDecision,
+    IngestReport,
+    LedgerCharge,
+    ModelManifest,
+    PinnedRun,
+    ProvenanceReport,
+    ScreenedBatch,
+    ScreeningReport,
+    SliceResult,
+    TrainingReport,
+    ValidationReport,
+)
+
+__all__ = [
+    "BatchId",
+    "Block",
+    "Check",
+    "Day",
+    "DpSgdRun",
+    "FeedbackEffect",
+    "FeedbackEntry",
+    "FeedbackReport",
+    "GateDecision",
+    "Incident",
+    "IngestReport",
+    "Interval",
+    "LedgerCharge",
+    "ModelManifest",
+    "MonitoredValue",
+    "MonitoringEntry",
+    "MonitoringReport",
+    "PinnedRun",
+    "ProvenanceReport",
+    "Record",
+    "Refusal",
+    "RegisteredBatch",
+    "RegistryEntry",
+    "RollbackRequest",
+    "ScreenedBatch",
+    "ScreeningReport",
+    "SliceResult",
+    "Step",
+    "StoredFile",
+    "TrainingReport",
+    "ValidationReport",
+    "Verdict",
+    "Week",
+    "report_type",
+]
+
+
+def report_type(step: Step) -> type[Record]:
+    """The class of the report that `step` writes."""
+    types: dict[Step, type[Record]] = {
+        "pin": PinnedRun,
+        "ingest": IngestReport,
+        "provenance": ProvenanceReport,
+        "screening": ScreeningReport,
+        "training": TrainingReport,
+        "validation": ValidationReport,
+        "gate": GateDecision,
+        "feedback": FeedbackReport,
+        "monitoring": MonitoringReport,
+        "rollback": RollbackRequest,
+    }
+    return types[step]

@@ -1,0 +1,125 @@
+"""`secure_retraining__<model>`: the weekly road from delivered bytes to the champion."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, task_group
+
+from retraining.spec import PipelineSpec
+from retraining_airflow import task_docs
+from retraining_airflow.dag_factory.common import new_dag, on_queue
+from retraining_airflow.dag_factory.forms import END, WEEK, reason
+from retraining_airflow.operators import (
+    GateOperator,
+    IngestOperator,
+    PinOperator,
+    PromoteOperator,
+    ProvenanceOperator,
+    ScreenOperator,
+    TrainOperator,
+    ValidateOperator,
+)
+from retraining_airflow.settings import DagSettings
+
+_TRAINING_OVERHEAD = timedelta(minutes=10)  # reading rows, planning and storing, around the child
+
+
+def build_weekly(spec: PipelineSpec, settings: DagSettings) -> DAG:
+    """Return the weekly DAG of one model."""
+    with new_dag(
+        "secure_retraining",
+        spec,
+        settings,
+        description=spec.description,
+        doc_md=task_docs.dag_doc(spec),
+        schedule=spec.schedule,
+        params=_form(spec),
+    ) as dag:
+        _tasks(spec, settings)
+    return dag
+
+
+def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
+    run = PinOperator(task_id="pin", model=spec.model, doc_md=task_docs.PIN).output
+    verified: list[ProvenanceOperator] = []
+
+    # One group per source, so that what happens to one source stops none of the others.
+    @task_group(group_id="sources", prefix_group_id=False)
+    def receive(source: str) -> None:
+        ingest = IngestOperator(
+            task_id="ingest",
+            run=run,
+            source=source,
+            map_index_template="{{ task.source }}",
+            doc_md=task_docs.INGEST,
+        )
+        verified.append(
+            ProvenanceOperator(
+                task_id="provenance",
+                run=run,
+                source=source,
+                ingested=ingest.output,
+                map_index_template="{{ task.source }}",
+                doc_md=task_docs.PROVENANCE,
+            )
+        )
+
+    receive.expand(source=[source.name for source in spec.sources])
+    provenance = verified[0].output
+    screen = ScreenOperator(
+        task_id="screen", run=run, provenance=provenance, doc_md=task_docs.SCREEN
+    )
+    train = TrainOperator(
+        task_id="train",
+        run=run,
+        screening=screen.output,
+        pool=settings.training_pool,
+        **on_queue(settings.training_queue),
+        execution_timeout=timedelta(seconds=spec.training.limit_seconds) + _TRAINING_OVERHEAD,
+        doc_md=task_docs.TRAIN,
+    )
+    validate = ValidateOperator(
+        task_id="validate", run=run, training=train.output, doc_md=task_docs.VALIDATE
+    )
+    gate = GateOperator(
+        task_id="gate",
+        run=run,
+        provenance=provenance,
+        screening=screen.output,
+        training=train.output,
+        validation=validate.output,
+        doc_md=task_docs.GATE,
+        **on_queue(settings.promotion_queue),
+    )
+    PromoteOperator(
+        task_id="promote",
+        model=spec.model,
+        decision=gate.output,
+        doc_md=task_docs.PROMOTE,
+        **on_queue(settings.promotion_queue),
+    )
+
+
+def _form(spec: PipelineSpec) -> dict[str, Param]:
+    """What whoever starts a run by hand is asked."""
+    sources = [source.name for source in spec.sources]
+    return {
+        "reason": reason(scheduled=spec.schedule is not None),
+        "week": Param(
+            None,
+            type=["null", "string"],
+            pattern=f"^({WEEK})?{END}",
+            title="Week",
+            description="ISO week, such as 2026-W07; empty: the last full one.",
+        ),
+        "leave_out": Param(
+            [],
+            type=["null", "array"],
+            items={"type": "string", "pattern": f"^({'|'.join(sources)})(@{WEEK})?{END}"},
+            examples=sources,
+            title="Sources to leave out",
+            description="Goes on record. Through the API also for one week only: source@2026-W07.",
+        ),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", description="Decide, but promote nothing."
+        ),
+    }

@@ -1,0 +1,33 @@
+"""One small operator per step: they translate between Airflow and `retraining.steps`.
+
+`__init__` stores arguments, because it runs at every parse; `run_step` makes one call. The base
+class turns what comes back into a colour: green when the step concluded (refusals included),
+skipped when there was nothing to do, red at once when trying again cannot help, red after its
+retries when something broke.
+"""
+
+from retraining_airflow.operators.base import SCHEDULER, RetrainingOperator, champion_asset
+from retraining_airflow.operators.weekly import (
+    GateOperator,
+    IngestOperator,
+    PinOperator,
+    PromoteOperator,
+    ProvenanceOperator,
+    ScreenOperator,
+    TrainOperator,
+    ValidateOperator,
+)
+
+__all__ = [
+    "SCHEDULER",
+    "GateOperator",
+    "IngestOperator",
+    "PinOperator",
+    "PromoteOperator",
+    "ProvenanceOperator",
+    "RetrainingOperator",
+    "ScreenOperator",
+    "TrainOperator",
+    "ValidateOperator",
+    "champion_asset",
+]
