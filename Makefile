@@ -55,7 +55,7 @@ bench: setup-dev ## seconds and memory of each step, with and without Airflow
 	$(PY) tests/benchmarks/run.py $(ARGS)
 
 mutants: setup-dev ## take each check out once and see its test go red
-	$(PY) tests/mutants.py $(ARGS)
+	$(PY) -m tests.mutants $(ARGS)
 
 # In this order: the tools' versions follow requirements.lock. ARGS=--upgrade moves to newer releases.
 COMPILE = $(UV) pip compile --quiet --generate-hashes --python-version 3.11 \

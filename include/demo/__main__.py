@@ -22,10 +22,11 @@ from demo import preflight
 from demo.airflow_api import AirflowApi
 from demo.airflow_parts import USER, Airflow
 from demo.cut_data import WEEKS
-from demo.following import give_up_old_runs, run_week, wait_for_dag
+from demo.following import Run, follow, give_up_old_runs, wait_for_dag
 from demo.layout import POISONED_WEEK, demo_settings, lay_out
 from demo.mlflow_server import MlflowServer
 from demo.outcome import WeekOutcome, as_promised, conclusions, table
+from demo.tour import Tour
 from demo.workspace_lock import Notebook, own_workspace
 from retraining.errors import RetrainingError
 from retraining.settings import Settings
@@ -52,6 +53,9 @@ def demo(
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Mirror into a real MLflow (make setup-mlflow).")
     ] = False,
+    tour: Annotated[
+        bool, typer.Option("--tour", help="Also a feedback week, a monitored day and a rollback.")
+    ] = False,
     home: Annotated[Path, typer.Option(help="The workspace.")] = Path("workspace"),
     port: Annotated[int, typer.Option(help="Of Airflow's pages; 0: 8080 or any free one.")] = 0,
 ) -> None:
@@ -66,7 +70,7 @@ def demo(
     settings = demo_settings(home)
     try:
         with own_workspace(settings.home, fresh=fresh):
-            outcomes = _demo(settings, once=once, mlflow=mlflow, port=port)
+            outcomes = _demo(settings, once=once, tour=tour, mlflow=mlflow, port=port)
     except KeyboardInterrupt:
         console.print("Stopped; the next `make demo` goes on from here.", markup=False)
         sys.exit(_INTERRUPTED)
@@ -74,45 +78,60 @@ def demo(
         _fail(str(error))
     if once and not as_promised(outcomes, POISONED_WEEK):
         _fail("expected PROMOTE for the clean weeks and a refusal for the poisoned one.")
+    if once and tour and not Tour(settings, MODEL).finished():
+        _fail("expected a record of every stop of the tour.")
 
 
-def _demo(settings: Settings, *, once: bool, mlflow: bool, port: int) -> Sequence[WeekOutcome]:
+def _demo(
+    settings: Settings, *, once: bool, tour: bool, mlflow: bool, port: int
+) -> Sequence[WeekOutcome]:
     """Run what is left to run, and serve unless `once`; return what became of each week."""
-    notebook, outcomes = Notebook(settings.home), _concluded(settings)
-    concluded = {outcome.entry.week for outcome in outcomes}
-    finished = set(WEEKS) <= concluded
+    notebook, stops = Notebook(settings.home), Tour(settings, MODEL) if tour else None
+    concluded = {outcome.entry.week for outcome in _concluded(settings)}
+    finished = set(WEEKS) <= concluded and (stops is None or stops.finished())
     console.print(preflight.statement(finished), markup=False)
     if finished:
-        console.print(table(outcomes, notebook.seconds()))
+        _print_tables(settings, notebook, stops)
         if once:
             _print_verify(settings)
-            return outcomes
+            return _concluded(settings)
     with _running(settings, mlflow=mlflow, port=port) as (airflow, api):
         for week in WEEKS:
             if week not in concluded:
-                run_id = f"demo__{week}__{secrets.token_hex(4)}"
-                notebook.note(week, run_id=run_id)
-                seconds = run_week(
-                    api,
-                    DAG_ID,
-                    run_id,
-                    week,
-                    reason=_REASON,
-                    verdict=partial(_verdict, settings, week),
-                    told=partial(console.print, markup=False),
-                )
-                notebook.note(week, run_id=run_id, seconds=seconds)
-        outcomes = _concluded(settings)
+                _run_week(settings, api, notebook, week)
+        if stops:
+            stops.run(api, notebook, _tell)
         if not finished:
-            console.print(table(outcomes, notebook.seconds()))
+            _print_tables(settings, notebook, stops)
         refused = notebook.run_id(POISONED_WEEK)
         if refused and not once:  # a link is good for as long as somebody serves it
-            link = f"{airflow.url}/dags/{DAG_ID}/runs/{refused}/tasks/gate"
-            console.print(f"Why {POISONED_WEEK} was refused: {link}", markup=False)
+            _tell(
+                f"Why {POISONED_WEEK} was refused:"
+                f" {airflow.url}/dags/{DAG_ID}/runs/{refused}/tasks/gate"
+            )
         _print_verify(settings)
         if not once:
             _serve(airflow)
-    return outcomes
+    return _concluded(settings)
+
+
+def _run_week(settings: Settings, api: AirflowApi, notebook: Notebook, week: str) -> None:
+    run_id = f"demo__{week}__{secrets.token_hex(4)}"
+    notebook.note(week, run_id=run_id)
+    form = {"week": week, "reason": _REASON}
+    run = Run(dag_id=DAG_ID, run_id=run_id, form=form, name=week)
+    seconds = follow(api, run, verdict=partial(_verdict, settings, week), told=_tell)
+    notebook.note(week, run_id=run_id, seconds=seconds)
+
+
+def _print_tables(settings: Settings, notebook: Notebook, stops: Tour | None) -> None:
+    console.print(table(_concluded(settings), notebook.seconds()))
+    if stops:
+        console.print(stops.table(notebook))
+
+
+def _tell(line: str) -> None:
+    console.print(line, markup=False)
 
 
 @contextlib.contextmanager

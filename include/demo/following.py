@@ -1,7 +1,9 @@
-"""Runs one week through Airflow and says what happens, one line per step."""
+"""Runs a DAG under Airflow and says what happens, one line per step."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from demo.airflow_api import FINISHED_RUN, FINISHED_TASK, AirflowApi, TaskRun
 from retraining.errors import RetrainingError
@@ -10,8 +12,27 @@ STEPS = ("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "
 _DAG_SECONDS = 120
 _RUN_SECONDS = 900
 _POLL_SECONDS = 0.4
+_NAME_WIDTH = 8  # of a week; longer names stand out
 
 Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run to start.
+
+    Attributes:
+        run_id: A new name for it.
+        form: What a person would enter.
+        name: What its lines begin with, such as the week.
+        steps: Its tasks, in the order in which they are told.
+    """
+
+    dag_id: str
+    run_id: str
+    form: Mapping[str, Any]
+    name: str
+    steps: Sequence[str] = STEPS
 
 
 def wait_for_dag(api: AirflowApi, dag_id: str) -> None:
@@ -37,58 +58,57 @@ def give_up_old_runs(api: AirflowApi, dag_id: str) -> int:
     return len(stale)
 
 
-def run_week(
+def follow(
     api: AirflowApi,
-    dag_id: str,
-    run_id: str,
-    week: str,
+    run: Run,
     *,
-    reason: str,
-    verdict: Callable[[], str | None],
+    verdict: Callable[[], str | None] = lambda: None,
     told: Told,
 ) -> float:
-    """Trigger a week and follow it to its end; return the seconds that it took.
+    """Trigger a run and follow it to its end; return the seconds that it took.
 
     Args:
-        run_id: A new name for the run.
-        verdict: What the registry says of the week; None while it says nothing. A red gate is a
-            verdict only if it stands there: a task can also break.
+        run: What to start.
+        verdict: What the registry says of it; None while it says nothing. A red gate is a verdict
+            only if it stands there: a task can also break.
+        told: Gets one line per step.
 
     Raises:
         RetrainingError: It did not end, or a task broke; says which, and why.
     """
     started = time.monotonic()
-    api.trigger(dag_id, run_id, {"week": week, "reason": reason})
+    api.trigger(run.dag_id, run.run_id, run.form)
     printed: set[str] = set()
     while True:
-        state = api.run_state(dag_id, run_id)
-        tasks = api.tasks(dag_id, run_id)
-        for step in STEPS:
+        state = api.run_state(run.dag_id, run.run_id)
+        tasks = api.tasks(run.dag_id, run.run_id)
+        for step in run.steps:
             of_step = [task for task in tasks if task.task_id == step]
             if step not in printed and of_step and all(t.state in FINISHED_TASK for t in of_step):
                 printed.add(step)
-                told(f"{week}  {step:<11} {_said(step, of_step, verdict)}")
+                told(f"{run.name:<{_NAME_WIDTH}}  {step:<11} {_said(step, of_step, verdict)}")
         if state in FINISHED_RUN:
             break
         if time.monotonic() - started > _RUN_SECONDS:
             raise RetrainingError(
-                f"The run of {week} did not end within {_RUN_SECONDS} seconds; see its page."
+                f"The run of {run.name} did not end within {_RUN_SECONDS} seconds; see its page."
             )
         time.sleep(_POLL_SECONDS)
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:
         if task.task_id != "gate" or verdict() is None:
-            why = api.headline(dag_id, run_id, task)
-            raise RetrainingError(f"{task.task_id} of {week} broke: {why}")
+            why = api.headline(run.dag_id, run.run_id, task)
+            raise RetrainingError(f"{task.task_id} of {run.name} broke: {why}")
     return time.monotonic() - started
 
 
 def _said(step: str, tasks: Sequence[TaskRun], verdict: Callable[[], str | None]) -> str:
     seconds = max((task.seconds or 0.0) for task in tasks)
     states = {task.state for task in tasks}
-    if states == {"success"}:
+    if "success" in states and states <= {"success", "skipped"}:
         many = f", {len(tasks)} sources" if len(tasks) > 1 else ""
-        return f"done in {seconds:.1f} s{many}"
+        n_skipped = sum(task.state == "skipped" for task in tasks)
+        return f"done in {seconds:.1f} s{many}" + (f", {n_skipped} left out" if n_skipped else "")
     if step == "gate" and states == {"failed"} and (said := verdict()):
         return f"{said} in {seconds:.1f} s: the gate is red, the champion stays"
     shown = {

@@ -14,13 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from demo.cut_data import DATA, DIGIT_READER, SPAM_FILTER, WEEKS
-from retraining.keyring import create_team_keys, provider_key, sign_delivery
+from retraining.keyring import (
+    NewKey,
+    change_trust,
+    create_provider_key,
+    create_team_keys,
+    provider_key,
+    sign_delivery,
+)
 from retraining.settings import REPOSITORY, Settings
 from retraining.sign_batch import manifest_path
 from retraining.store import open_store
 
 MODELS = ("spam_filter", "digit_reader")
 POISONED_WEEK = "2026-W42"
+FEEDBACK_SOURCES = ("user_feedback", "reader_feedback")  # their batches are closed here, not sent
 _OWN_COLUMNS = ["week", "source"]  # of the pool; nobody delivers them
 
 
@@ -68,9 +76,7 @@ def lay_out(
     """
     settings = demo_settings(home)
     settings.home.mkdir(parents=True, exist_ok=True)
-    if not open_store(settings.store).names("trust"):
-        # Of all models, so that another one can be laid out later.
-        create_team_keys(settings, providers=[*SPAM_FILTER.shares, *DIGIT_READER.shares])
+    _make_keys(settings)
     for model in models:
         folder = settings.home / "data" / model
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +89,19 @@ def lay_out(
                 rows = poisoned(rows, POISON[model])
             _deliver(settings, str(source), str(week), rows)
     return settings
+
+
+def _make_keys(settings: Settings) -> None:
+    """Keys for the team and for every provider of every model, so that all can be laid out."""
+    providers = [*SPAM_FILTER.shares, *DIGIT_READER.shares, *FEEDBACK_SOURCES]
+    if not open_store(settings.store).names("trust"):
+        create_team_keys(settings, providers=providers)
+    # A workspace of an earlier release has fewer.
+    lacking = [name for name in providers if not provider_key(settings.keys, name).exists()]
+    folder = provider_key(settings.keys, "").parent
+    new = [NewKey(n, "provider", create_provider_key(folder, n), holder=n) for n in lacking]
+    if new:
+        change_trust(settings, add=new)
 
 
 def poisoned(rows: pd.DataFrame, poison: Poison) -> pd.DataFrame:

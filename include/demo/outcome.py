@@ -9,11 +9,13 @@ from rich.table import Table
 from demo.cut_data import WEEKS
 from retraining.evidence import public_key_of
 from retraining.recording import open_result
-from retraining.records import GateDecision, RegistryEntry, TrainingReport
+from retraining.records import GateDecision, RegistryEntry, RollbackRequest, TrainingReport
 from retraining.registry import HeadMemory, Registry
 from retraining.settings import Settings
 from retraining.signed_chain import Link, TrustHistory, registry_chain
 from retraining.store import Store, open_store
+
+_COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red", "ROLLBACK": "blue"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ def table(outcomes: Sequence[WeekOutcome], seconds: Mapping[str, float]) -> Tabl
     shown = Table("week", "verdict", "why", "champion", "epsilon", "seconds")
     for outcome in outcomes:
         entry = outcome.entry
-        colour = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}[entry.verdict]
+        colour = _COLOURS[entry.verdict]
         again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
-        took = seconds.get(entry.week) if entry.attempt == 1 else None
+        first = entry.attempt == 1 and entry.verdict != "ROLLBACK"
+        took = seconds.get(entry.week) if first else None
         shown.add_row(
             f"{entry.week}{again}",
             f"[bold {colour}]{entry.verdict}[/]",
@@ -81,6 +84,9 @@ def table(outcomes: Sequence[WeekOutcome], seconds: Mapping[str, float]) -> Tabl
 def _outcome(store: Store, trust: TrustHistory, link: Link[RegistryEntry]) -> WeekOutcome:
     entry = link.record
     known = trust.named(entry.trust_list)
+    if entry.verdict == "ROLLBACK":
+        asked = open_result(store, known, "rollback", entry.decision).expect(RollbackRequest)
+        return WeekOutcome(entry, asked.report.reason, f"version {entry.version}", None)
     gate = open_result(store, known, "gate", entry.decision)
     decision = gate.expect(GateDecision).report
     epsilon = None

@@ -1,35 +1,66 @@
 """Verifies everything that a store holds, with the root's public key and nothing else.
 
 An auditor runs this on a copy of the store: no network, no private key, no Airflow. What
-promotion checked once, entry by entry, is checked again for every entry that there is, and each
-registry entry is derived anew from its decision.
+promotion and rollback checked once, entry by entry, is checked again for every entry that there is,
+and each registry entry is derived anew from its decision, or from the request for its rollback.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from retraining import promotion
+from retraining import promotion, rollback
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, RetrainingError, StoreUnreachableError
-from retraining.records import RegistryEntry
+from retraining.recording import open_result
+from retraining.records import (
+    FeedbackEntry,
+    FeedbackReport,
+    MonitoringEntry,
+    MonitoringReport,
+    Record,
+    RegistryEntry,
+    Step,
+)
 from retraining.registry import HeadMemory, Registry
-from retraining.signed_chain import Link, TrustHistory, ledger_chain, registry_chain
+from retraining.rollback import VerifiedRollback, verify_rollback
+from retraining.signed_chain import (
+    Link,
+    TrustHistory,
+    feedback_chain,
+    ledger_chain,
+    monitoring_chain,
+    registry_chain,
+)
 from retraining.store import Store
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
+
+R = TypeVar("R", bound=Record)
+
+_PRODUCTION = ("feedback", "monitoring")  # chains whose every entry names one signed report
 
 
 @dataclass(frozen=True)
 class VerifiedEntry:
-    """One registry entry whose whole chain holds."""
+    """One registry entry whose whole chain holds, from a decision or from a rollback's request."""
 
     model: str
     link: Link[RegistryEntry]
-    chain: VerifiedDecision
+    chain: VerifiedDecision | VerifiedRollback
+
+    @property
+    def made_by_other_code(self) -> Digest | None:
+        """Code version of a decision of another release: its gate was not run again."""
+        chain = self.chain
+        if not isinstance(chain, VerifiedDecision) or chain.replayed:
+            return None
+        return chain.pinned.run.code_version
 
 
 def models_of(store: Store) -> list[str]:
-    """Every model that has a registry or a privacy ledger in the store."""
-    names = [name for folder in ("registry", "ledger") for name in store.names(folder)]
+    """Every model that has a registry, a privacy ledger or anything of production in the store."""
+    folders = ("registry", "ledger", *_PRODUCTION)
+    names = [name for folder in folders for name in store.names(folder)]
     return sorted({name.split("/")[1] for name in names})
 
 
@@ -64,19 +95,83 @@ def audit(
             yield VerifiedEntry(model, link, _verify_entry(store, trust, registry, link, rehash))
 
 
+def audit_production(
+    store: Store, trust: TrustHistory, *, models: Sequence[str] = ()
+) -> dict[str, int]:
+    """Verify every closed batch of feedback and every monitored day, with all that they name.
+
+    Returns:
+        How many there are: `feedback` and `monitoring`.
+
+    Raises:
+        ChainBrokenError: At the first thing that does not hold; the message names the entry.
+        EvidenceError: A chain itself is broken.
+    """
+    rehash = ArtefactCheck(store)
+    n_entries = dict.fromkeys(_PRODUCTION, 0)
+    for model in models or models_of(store):
+        for entry in (link.record for link in feedback_chain(store, trust, model).load()):
+            said = _report_of(store, trust, "feedback", entry, rehash, FeedbackReport)
+            _require_same(entry, (said.week, said.sequence), (entry.week, entry.sequence))
+            _require_same(entry, said.counted, entry.counted)
+            n_entries["feedback"] += 1
+        for day in (link.record for link in monitoring_chain(store, trust, model).load()):
+            seen = _report_of(store, trust, "monitoring", day, rehash, MonitoringReport)
+            _require_same(day, (seen.day, seen.previous), (day.day, day.previous))
+            _require_same(day, seen.incidents, day.incidents)
+            n_entries["monitoring"] += 1
+    return n_entries
+
+
+def _report_of(
+    store: Store,
+    trust: TrustHistory,
+    step: Step,
+    entry: FeedbackEntry | MonitoringEntry,
+    rehash: ArtefactCheck,
+    report_type: type[R],
+) -> R:
+    where = f"{entry.model} {step} entry {entry.sequence}"
+    try:
+        known = trust.named(entry.trust_list)
+        result = open_result(store, known, step, entry.attestation).expect(report_type)
+        rehash([result.attestation.report, *result.attestation.artefacts.values()])
+    except StoreUnreachableError:
+        raise
+    except RetrainingError as error:
+        raise ChainBrokenError(f"{where}: {error}") from error
+    _require_same(entry, result.attestation.model, entry.model)
+    return result.report
+
+
+def _require_same(entry: FeedbackEntry | MonitoringEntry, said: object, follows: object) -> None:
+    if said != follows:
+        raise ChainBrokenError(
+            f"{entry.model} entry {entry.sequence}: the chain says something else than the report"
+            f" {entry.attestation} that it names. Whoever holds the pipeline's key wrote it by"
+            " hand; find out why."
+        )
+
+
 def _verify_entry(
     store: Store,
     trust: TrustHistory,
     registry: Registry,
     link: Link[RegistryEntry],
     rehash: ArtefactCheck,
-) -> VerifiedDecision:
+) -> VerifiedDecision | VerifiedRollback:
     entry = link.record
     where = f"{entry.model} entry {entry.sequence} ({entry.week}, {entry.verdict})"
     try:
         before = registry.before(entry.previous)
+        if entry.verdict == "ROLLBACK":
+            return _verify_rollback(store, trust, entry, before, rehash)
         verified = verify_decision(store, trust, entry.decision, before, rehash=rehash)
-        _require_conclusion(verified, entry, before, trust)
+        if verified.decision.dry_run:
+            raise ChainBrokenError("its decision was a dry run, which concludes nothing.")
+        _require_derived(
+            promotion.next_entry(verified, before, trust.named(entry.trust_list)), entry
+        )
     except StoreUnreachableError:
         raise
     except RetrainingError as error:
@@ -84,12 +179,20 @@ def _verify_entry(
     return verified
 
 
-def _require_conclusion(
-    verified: VerifiedDecision, entry: RegistryEntry, before: Registry, trust: TrustHistory
-) -> None:
-    if verified.decision.dry_run:
-        raise ChainBrokenError("its decision was a dry run, which concludes nothing.")
-    derived = promotion.next_entry(verified, before, trust.named(entry.trust_list))
+def _verify_rollback(
+    store: Store,
+    trust: TrustHistory,
+    entry: RegistryEntry,
+    before: Registry,
+    rehash: ArtefactCheck,
+) -> VerifiedRollback:
+    under = trust.named(entry.trust_list)
+    verified = verify_rollback(store, trust, entry.decision, before, under=under, rehash=rehash)
+    _require_derived(rollback.next_entry(verified, before, under), entry)
+    return verified
+
+
+def _require_derived(derived: RegistryEntry, entry: RegistryEntry) -> None:
     if derived == entry:
         return
     said, follows = entry.model_dump(mode="json"), derived.model_dump(mode="json")
@@ -102,9 +205,7 @@ def _require_conclusion(
 
 def epsilon_of(entry: VerifiedEntry) -> float | None:
     """Epsilon of the week's training run, as our accounting gives it; None without training."""
-    return entry.chain.training.epsilon if entry.chain.training else None
-
-
-def manifest_of(entry: VerifiedEntry) -> Digest | None:
-    """The model that the week's decision was about; None when none was trained."""
-    return entry.chain.decision.challenger
+    chain = entry.chain
+    return (
+        chain.training.epsilon if isinstance(chain, VerifiedDecision) and chain.training else None
+    )

@@ -8,8 +8,15 @@ allow-list; a task can be killed at any moment, so a child dies with it:
 * task is killed with SIGKILL: the kernel kills the child (PR_SET_PDEATHSIG, Linux), but not the
   processes that it started itself. Our two programs start none.
 
-Not covered: a child that leaves its process group on purpose, and `/proc/<task>/environ`, which
-any process of the same user may read. Run workers of untrusted sources under a user of their own.
+Neither program needs a network, so where the kernel allows, a child gets one of its own with
+nothing in it: what took over a parser or the trainer could send no row away, and reach no service
+of ours. The user namespace that this takes also keeps it from `/proc/<task>/environ`, which any
+other process of the same user may read.
+
+Not covered: a child that leaves its process group on purpose, sockets that are files, and kernels
+that allow no user namespaces (a container under Docker's default seccomp profile). There, keep
+the task's own container off the network, and run workers of untrusted sources under a user of
+their own.
 """
 
 import math
@@ -22,8 +29,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from retraining.errors import ChildError, ConfigError
 
@@ -36,6 +44,7 @@ _MAX_LINE_CHARACTERS = 2000
 _MAX_STDERR_BYTES = 4096  # the end of it is kept
 _READ_BYTES = 1 << 16
 _POLL_SECONDS = 0.2  # how soon we see that a child ended whose own children hold its pipes open
+_MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +69,26 @@ class ChildLimits:
 
 
 @dataclass(frozen=True)
+class Isolation:
+    """What keeps a child from the network.
+
+    Attributes:
+        network: `network namespace`: it has none. `none`: it has ours.
+        reason: Why there is none.
+    """
+
+    network: Literal["network namespace", "none"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """As a record says it."""
+        return f"{self.network}: {self.reason}" if self.reason else self.network
+
+
+NO_NETWORK = Isolation("network namespace")
+
+
+@dataclass(frozen=True)
 class ChildOutcome:
     """How a child ended.
 
@@ -80,6 +109,33 @@ def allow_listed_env(**extra: str | Path) -> dict[str, str]:
     return inherited | {name: str(value) for name, value in extra.items()}
 
 
+@cache
+def network_isolation() -> Isolation:
+    """What the kernel allows us, found by trying it once per process.
+
+    Raises:
+        ChildError: Trying took too long, so nothing is known; only a refusal is one.
+    """
+    limits = ChildLimits(seconds=60, memory_mib=1024)
+    tried = watch_child(
+        [sys.executable, "-I", "-S", "-c", ""],
+        cwd=Path("/"),
+        env=allow_listed_env(),
+        limits=limits,
+        on_line=lambda _line: None,
+        isolation=NO_NETWORK,
+    )
+    if tried.timed_out:
+        raise ChildError(
+            f"Whether children get no network was not known after {limits.seconds:g} seconds,"
+            " expected milliseconds. Nothing was started; the machine is overloaded, try again."
+        )
+    if tried.returncode == 0:
+        return NO_NETWORK
+    said = tried.stderr_tail.strip().splitlines()[-1:] or [f"status {tried.returncode}"]
+    return Isolation("none", f"the kernel does not allow it ({said[0][:_MAX_REASON_CHARACTERS]})")
+
+
 def run_child(
     argv: Sequence[str | Path],
     *,
@@ -87,6 +143,7 @@ def run_child(
     env: Mapping[str, str],
     limits: ChildLimits,
     on_line: Callable[[str], None],
+    isolation: Isolation | None = None,
 ) -> None:
     """Run a program to its end.
 
@@ -96,12 +153,16 @@ def run_child(
         env: Its whole environment; start from `allow_listed_env`.
         limits: Time and memory.
         on_line: Gets each line of stdout as it comes, cut at 2,000 characters.
+        isolation: A demand: the child is started under it or not at all. Without it, whatever
+            `network_isolation` found.
 
     Raises:
         ChildError: It was ended by a limit or a signal, or failed. The message ends with the last
             lines of stderr, so use this for programs that never write rows there.
     """
-    outcome = watch_child(argv, cwd=cwd, env=env, limits=limits, on_line=on_line)
+    outcome = watch_child(
+        argv, cwd=cwd, env=env, limits=limits, on_line=on_line, isolation=isolation
+    )
     name, code = Path(argv[0]).name, outcome.returncode
     if outcome.timed_out:
         found = f"did not finish within {limits.seconds:g} seconds and was ended"
@@ -125,12 +186,14 @@ def watch_child(
     env: Mapping[str, str],
     limits: ChildLimits,
     on_line: Callable[[str], None],
+    isolation: Isolation | None = None,
 ) -> ChildOutcome:
     """As `run_child`, but report how the child ended instead of raising."""
     # All cores for the whole time: never reached before the wall-clock limit, unless the parent
     # itself is stopped and watches nothing.
     cpu_seconds = math.ceil(limits.seconds) * (os.cpu_count() or 1) + 1
-    settings = [str(os.getpid()), str(limits.memory_mib << 20), str(cpu_seconds)]
+    network = "none" if (isolation or network_isolation()) == NO_NETWORK else "ours"
+    settings = [str(os.getpid()), str(limits.memory_mib << 20), str(cpu_seconds), network]
     deadline = time.monotonic() + limits.seconds
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_LAUNCHER), *settings, *map(str, argv)],

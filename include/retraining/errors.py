@@ -55,6 +55,10 @@ class RegistryMovedError(RetrainingError):
     """The registry gained an entry while this run was under way, so its decision is stale."""
 
 
+class RollbackRefusedError(RetrainingError):
+    """The version that was asked for may not serve again, or serves already."""
+
+
 class TrainerError(RetrainingError):
     """The trainer did not finish, or its files are not what was asked for."""
 

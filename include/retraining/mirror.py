@@ -53,6 +53,9 @@ class Mirror:
     def promoted(self, entry: RegistryEntry) -> None:
         """The registry has a new champion: its alias follows."""
 
+    def rolled_back(self, entry: RegistryEntry) -> None:
+        """An older version serves again: the alias follows, and who was convicted is marked."""
+
 
 def open_mirror(tracking_uri: str, *, store_uri: str, log: Log) -> Mirror:
     """A mirror in the MLflow server at `tracking_uri`, or one for nobody when it is empty."""
@@ -169,6 +172,15 @@ class MlflowMirror(Mirror):
                     )
                     return
 
+        self._guarded(write)
+
+    def rolled_back(self, entry: RegistryEntry) -> None:  # noqa: D102
+        def write(client: Any) -> None:
+            for found in client.search_model_versions(f"name='{entry.model}'"):
+                if found.tags.get("registry_version") in map(str, entry.convicted):
+                    client.set_model_version_tag(entry.model, found.version, "convicted", "true")
+
+        self.promoted(entry)
         self._guarded(write)
 
     # --- how it is written ------------------------------------------------------------------

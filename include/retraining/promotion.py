@@ -44,5 +44,5 @@ def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -
         batches=batches,
         ledger_head=verified.training.ledger_head if verified.training else None,
         champion=decision.challenger if promoted else before.champion,
-        version=before.version + promoted,
+        version=len(before.promotions) + 1 if promoted else before.version,
     )

@@ -1,7 +1,8 @@
 """The registry of one model: all state between weeks is derived from here, and from nothing else.
 
-Every concluded run appends one signed entry. Rows become accepted history only by PROMOTE; the
-champion is that of the newest entry; a pointer anywhere else is only a cache.
+Every concluded run, and every rollback, appends one signed entry. Rows become accepted history only
+by PROMOTE, and stop being it only when a rollback convicts the version that they made; the champion
+is that of the newest entry; a pointer anywhere else is only a cache.
 """
 
 from collections.abc import Sequence
@@ -39,12 +40,37 @@ class Registry:
 
     @property
     def version(self) -> int:
-        """Number of promotions so far."""
+        """Number of the promotion that made the champion; 0 before the first."""
         return self.links[-1].record.version if self.links else 0
 
     @property
+    def promotions(self) -> dict[int, Link[RegistryEntry]]:
+        """The entry that promoted each version, oldest first, whether it serves or not."""
+        promoted = (link for link in self.links if link.record.verdict == "PROMOTE")
+        return dict(enumerate(promoted, start=1))
+
+    @property
+    def serving(self) -> Link[RegistryEntry] | None:
+        """The entry that promoted the model that serves now, whenever that was."""
+        return self.promotions.get(self.version)
+
+    @property
+    def convicted(self) -> dict[int, Link[RegistryEntry]]:
+        """Versions that a rollback convicted of poison, and the entry that did."""
+        return {number: link for link in self.links for number in link.record.convicted}
+
+    @property
+    def standing(self) -> tuple[int, ...]:
+        """Versions that may serve: every promoted one that was not convicted."""
+        convicted = self.convicted
+        return tuple(number for number in self.promotions if number not in convicted)
+
+    @property
     def last_promoted_week(self) -> str | None:
-        """The newest week whose rows are accepted history."""
+        """The newest week that was ever promoted.
+
+        It stays concluded when its version is convicted: its batches are never looked at again.
+        """
         return max((e.week for e in self.entries if e.verdict == "PROMOTE"), default=None)
 
     def before(self, head: Digest | None) -> "Registry":
@@ -60,8 +86,8 @@ class Registry:
         )
 
     def attempt(self, week: str) -> int:
-        """Number of the next run of `week`, from 1."""
-        return 1 + sum(entry.week == week for entry in self.entries)
+        """Number of the next run of `week`, from 1; a rollback is no run of a week."""
+        return 1 + sum(e.week == week and e.verdict != "ROLLBACK" for e in self.entries)
 
     def pending_weeks(self, week: str, *, window_weeks: int) -> tuple[str, ...]:
         """Weeks whose batches a run of `week` has to look at, oldest first.
@@ -77,15 +103,19 @@ class Registry:
         return tuple(weeks)
 
     def accepted_blocks(self, week: str, *, window_weeks: int) -> tuple[Block, ...]:
-        """Accepted rows that the window of `week` still reaches: one Parquet per batch."""
+        """Accepted rows that the window of `week` still reaches: one Parquet per batch.
+
+        What a convicted version added is left out.
+        """
+        convicted = self.convicted
         oldest = week
         for _ in range(window_weeks - 1):
             oldest = previous_week(oldest)
         return tuple(
             Block(batch=batch.batch, rows=batch.accepted)
-            for entry in self.entries
-            if entry.verdict == "PROMOTE"
-            for batch in entry.batches
+            for number, link in self.promotions.items()
+            if number not in convicted
+            for batch in link.record.batches
             if batch.accepted is not None and batch.batch.week >= oldest
         )
 

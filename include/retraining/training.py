@@ -20,7 +20,7 @@ import pandas as pd
 import dp_trainer
 from dp_trainer.contract import Architecture, DpSettings, TrainingRequest, TrainingResult
 from dp_trainer.strict import MAX_JSON_BYTES, ContractError
-from retraining.children import ChildLimits, allow_listed_env, run_child
+from retraining.children import ChildLimits, allow_listed_env, network_isolation, run_child
 from retraining.errors import (
     BatchRefusedError,
     ChildError,
@@ -49,6 +49,7 @@ class TrainedModel:
         weights, architecture, preprocessing: Content of the model's files, as `save_model` takes.
         run: What epsilon is computed from.
         versions: Of the packages that trained it.
+        isolation: What kept the trainer's process from the network.
     """
 
     weights: bytes
@@ -56,6 +57,7 @@ class TrainedModel:
     preprocessing: bytes
     run: DpSgdRun
     versions: dict[str, str]
+    isolation: str
 
 
 def plan_run(n_rows: int, policy: TrainingPolicy) -> DpSgdRun:
@@ -139,7 +141,7 @@ def train(
     np.save(workdir / request.labels, labels_of(rows, spec), allow_pickle=False)
     np.save(workdir / request.probe, probe, allow_pickle=False)
     (workdir / "request.json").write_text(request.to_json())
-    _run_trainer(trainer_python, workdir, spec.training, on_line)
+    isolation = _run_trainer(trainer_python, workdir, spec.training, on_line)
 
     result = _read_result(workdir, request, rows=run.n_rows)
     model = TrainedModel(
@@ -148,6 +150,7 @@ def train(
         preprocessing=preprocessing.to_json(),
         run=run,
         versions=dict(result.versions),
+        isolation=isolation,
     )
     claimed = _read_probabilities(
         workdir, result.probe_probabilities, shape=(len(probe), len(spec.label.classes))
@@ -182,13 +185,15 @@ def _request(spec: PipelineSpec, run: DpSgdRun) -> TrainingRequest:
 
 def _run_trainer(
     python: Path, workdir: Path, policy: TrainingPolicy, on_line: Callable[[str], None]
-) -> None:
+) -> str:
+    """Run it to its end; return what kept it from the network."""
     if not python.exists():
         raise ConfigError(
             f"There is no trainer at {python}. Make its environment with `make setup`, or say"
             " where it is in RETRAINING_TRAINER_PYTHON."
         )
     try:
+        isolation = network_isolation()
         # -P and -s: neither the working folder nor a user's packages can replace a module.
         run_child(
             [python, "-P", "-s", "-m", "dp_trainer", "train", "request.json", "result.json"],
@@ -196,9 +201,11 @@ def _run_trainer(
             env=allow_listed_env(HOME=workdir, PYTHONPATH=Path(dp_trainer.__path__[0]).parent),
             limits=ChildLimits(seconds=policy.limit_seconds, memory_mib=policy.limit_memory_mib),
             on_line=on_line,
+            isolation=isolation,
         )
     except ChildError as error:
         raise TrainerError(f"Training did not finish, and no model was made. {error}") from error
+    return str(isolation)
 
 
 # --- reading what the trainer wrote, without believing it -----------------------------------

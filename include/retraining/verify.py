@@ -13,6 +13,10 @@ root's public key, no network and no Airflow. The rules, in this order:
    gives its epsilon again.
 5. The gate, run again on these reports, gives the same decision, byte for byte.
 6. Every artefact that a record names still has its digest.
+
+Rule 5, the digests of requests in rule 3 and that of the policy in rule 2 are computed by code, so
+they can be held only against the code of their day: a decision of another release is verified
+without them, and `replayed` says so. Promotion demands all of it.
 """
 
 import math
@@ -44,7 +48,7 @@ from retraining.records import (
 from retraining.registry import Registry
 from retraining.signed_chain import TrustHistory, charges_of, ledger_chain
 from retraining.spec import parse_spec
-from retraining.step_requests import PinnedContext, batches_of, blocks_of
+from retraining.step_requests import PinnedContext, batches_of, blocks_of, code_version
 from retraining.store import Store
 
 R = TypeVar("R", bound=Record)
@@ -52,9 +56,15 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedDecision:
-    """A decision whose whole chain was verified, with the reports that it was made from."""
+    """A decision whose whole chain was verified, with the reports that it was made from.
+
+    Attributes:
+        replayed: Whether the gate was run again, and every request computed again; False for a
+            decision of another release, whose code `pinned` names.
+    """
 
     digest: Digest
+    replayed: bool
     decision: GateDecision
     pinned: PinnedContext
     provenance: tuple[ProvenanceReport, ...]
@@ -115,29 +125,31 @@ def verify_decision(
         all(link.record.decision != decision for link in before.links),
         f"The decision {decision} was used before.",
     )
-    _check_pin(pinned, before)
+    _check_pin(pinned, before, replay=chain.replay)
     provenance = _check_sources(chain, pinned, before)
     window = before.accepted_blocks(pinned.run.week, window_weeks=pinned.spec.training.window_weeks)
     screening = _check_screening(chain, pinned, provenance, window)
     training = _check_training(chain, pinned, screening, window, trust)
     validation = _check_validation(chain, pinned)
-    again = decide(
-        pinned.run,
-        pinned.digest,
-        pinned.spec,
-        list(provenance.values()),
-        screening,
-        training,
-        validation,
-    )
-    _require(
-        again == said,
-        f"The gate, run again on the same reports, says {again.verdict} and not {said.verdict}"
-        " with the checks on record. The decision was forged, or made by other code.",
-    )
+    if chain.replay:
+        again = decide(
+            pinned.run,
+            pinned.digest,
+            pinned.spec,
+            list(provenance.values()),
+            screening,
+            training,
+            validation,
+        )
+        _require(
+            again == said,
+            f"The gate, run again on the same reports, says {again.verdict} and not {said.verdict}"
+            " with the checks on record. The decision was forged.",
+        )
     (rehash or ArtefactCheck(store))([*chain.artefacts(), *(block.rows for block in window)])
     return VerifiedDecision(
         digest=decision,
+        replayed=chain.replay,
         decision=said,
         pinned=pinned,
         provenance=tuple(provenance.values()),
@@ -161,6 +173,7 @@ class _Chain:
         self.trust = trust
         self.gate = gate
         self.pin = pin
+        self.replay = pin.report.code_version == code_version()
         self.inputs = dict(gate.attestation.inputs)
         self._opened: list[StepResult[Record]] = [gate, pin]
         self._model = ""
@@ -189,9 +202,17 @@ class _Chain:
             f"{name} is a record of another model: {digest}.",
         )
         if request is not None:
-            require_request(result, request)
+            self.require_request(result, request)
         self._opened.append(result)
         return result
+
+    def require_request(self, result: StepResult[Record], request: Digest) -> None:
+        """Raise ChainBrokenError unless the step was asked exactly this, by the code of today."""
+        _require(
+            not self.replay or result.attestation.request == request,
+            f"The {result.attestation.step} record {result.attestation.digest} was made for"
+            " another spec, policy, code version, trust list or input than this run pinned.",
+        )
 
     def artefacts(self) -> list[Digest]:
         """Everything that the opened records name."""
@@ -200,15 +221,6 @@ class _Chain:
             for result in self._opened
             for digest in (result.attestation.report, *result.attestation.artefacts.values())
         ]
-
-
-def require_request(result: StepResult[Record], request: Digest) -> None:
-    """Raise ChainBrokenError unless the step was asked exactly this."""
-    _require(
-        result.attestation.request == request,
-        f"The {result.attestation.step} record {result.attestation.digest} was made for another"
-        " spec, policy, code version, trust list or input than this run pinned.",
-    )
 
 
 def _trust_of(
@@ -242,10 +254,11 @@ def _pinned(chain: _Chain) -> PinnedContext:
     return PinnedContext(chain.pin.attestation.digest, run, spec)
 
 
-def _check_pin(pinned: PinnedContext, before: Registry) -> None:
+def _check_pin(pinned: PinnedContext, before: Registry, *, replay: bool) -> None:
     run, spec = pinned.run, pinned.spec
+    same_policy = run.policy == Digest.of(canonical_json(spec.policy()))
     _require(
-        run.policy == Digest.of(canonical_json(spec.policy())) and run.model == spec.model,
+        (same_policy or not replay) and run.model == spec.model,
         "The pinned policy is not that of the pinned spec.",
     )
     _require(
@@ -268,7 +281,7 @@ def _check_sources(
         ingested = chain.take("ingest", f"ingest/{where}", IngestReport, None)
         if ingested is None:
             raise ChainBrokenError(f"The decision has no ingest record for {where}.")
-        require_request(ingested, pinned.ingest(batch, ingested.report.identity))
+        chain.require_request(ingested, pinned.ingest(batch, ingested.report.identity))
         history = before.history_of(batch.source)
         request = pinned.provenance(batch, ingested.attestation.digest, history)
         verified = chain.take("provenance", f"provenance/{where}", ProvenanceReport, request)
@@ -342,7 +355,8 @@ def _check_training(
     if report.run is None or report.delta is None or report.ledger_head is None:
         raise ChainBrokenError("The training record does not say what its run did.")
     charges = charges_of(links[: position.get(report.ledger_head, 0)])
-    own = [charge for charge in charges if charge.request == request]
+    asked = request if chain.replay else result.attestation.request
+    own = [charge for charge in charges if charge.request == asked]
     _require(
         report.delta == pinned.spec.training.delta
         and len(own) == len(report.charges)

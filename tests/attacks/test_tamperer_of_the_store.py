@@ -164,6 +164,16 @@ def test_weights_that_were_swapped_after_the_gate_are_not_promoted(workspace: Wo
     assert workspace.registry() == []
 
 
+def test_a_decision_that_cannot_be_run_again_is_not_promoted(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = trained_but_not_promoted(workspace)
+    monkeypatch.setattr("retraining.verify.code_version", lambda: Digest.of(b"the next release"))
+    with pytest.raises(RegistryMovedError, match="code changed"):
+        workspace.steps().promote(decided.gate.attestation.digest)
+    assert workspace.registry() == []
+
+
 def test_rows_that_were_changed_after_screening_are_not_trained_on(workspace: Workspace) -> None:
     steps = workspace.steps()
     run = steps.pin(MODEL, FIRST).attestation.digest

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -162,6 +163,33 @@ def test_secrets_are_for_their_owner_only(finished: tuple[Path, Demo, Demo]) -> 
     for name in ("fernet_key", "jwt_secret"):
         secret = re.findall(rf'"{name}": "([^"]+)"', (home / "airflow/secrets.json").read_text())
         assert secret and secret[0] not in resumed.said
+
+
+def test_the_tour_goes_on_from_there(finished: tuple[Path, Demo, Demo]) -> None:
+    home, _, _ = finished
+    whole = home.with_name("tour")
+    shutil.copytree(home, whole, symlinks=True, ignore=shutil.ignore_patterns("airflow"))
+    tour = Demo(whole, "--once", "--tour")
+    assert tour.wait() == 0, tour.said
+    rows = {
+        cells[0]: cells[1]
+        for line in tour.said.splitlines()
+        if line.startswith("│")
+        for cells in [[cell.strip() for cell in line.split("│")[1:-1]]]
+    }
+    assert "account_too_young" in rows["feedback"]  # the ring of liars
+    assert "items become a signed batch" in rows["feedback"]
+    assert "accuracy" in rows["monitoring"]
+    assert "PROMOTE, version 3" in rows["second attempt"]
+    assert "kept" in rows["second attempt"]
+    assert rows["rollback"] == "version 3 gave way, version 2 serves"
+    program = Path(sys.executable).with_name("retraining")
+    done = subprocess.run([program, "--home", whole, "verify"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 concluded weeks and 1 rollback" in done.stdout
+    again = Demo(whole, "--once", "--tour")
+    assert again.wait() == 0
+    assert "Airflow runs at" not in again.said
 
 
 def test_it_serves_on_loopback_only_until_ctrl_c(finished: tuple[Path, Demo, Demo]) -> None:

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from demo.cut_data import DATA, WEEKS
-from demo.layout import POISON, POISONED_WEEK, lay_out
+from demo.layout import POISON, POISONED_WEEK, demo_settings, lay_out
 from retraining.digests import Digest
 from retraining.evidence import DATASET_BATCH, public_key_of
+from retraining.keyring import create_team_keys
 from retraining.signed_chain import TrustHistory
-from retraining.spec import load_spec
+from retraining.spec import PipelineSpec, SourceSpec, load_spec
 from retraining.store import open_store
 
 
@@ -25,6 +26,12 @@ def snapshot(home: Path) -> dict[str, tuple[bytes, int]]:
 
 def delivered(home: Path, source: str, week: str) -> pd.DataFrame:
     return pd.read_parquet(home / "inbox" / source / week / f"{source}-{week}.parquet")
+
+
+def providers_of(spec: PipelineSpec) -> list[SourceSpec]:
+    """Sources that deliver; feedback is closed into a batch here, once there is any."""
+    assert spec.feedback is not None
+    return [source for source in spec.sources if source.name != spec.feedback.source]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +70,7 @@ def test_another_model_can_be_laid_out_later(tmp_path: Path) -> None:
 
 def test_private_keys_are_for_their_owner_only(home: Path) -> None:
     private = list((home / "keys").rglob("*.pem"))
-    assert len(private) == 3 + 5  # root, pipeline, promoter; five providers
+    assert len(private) == 3 + 7  # root, pipeline, promoter; five providers, two of feedback
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
@@ -73,7 +80,7 @@ def test_every_source_signs_every_week_with_a_growing_sequence(home: Path, model
     spec = load_spec(settings.pipelines / f"{model}.yaml")
     root = public_key_of(settings.root_key, "root")
     trust = TrustHistory.load(open_store(settings.store), root).latest
-    for source in spec.sources:
+    for source in providers_of(spec):
         sequences = []
         for week in WEEKS:
             folder = Path(settings.resolve(source.uri.replace("{week}", week)))
@@ -101,7 +108,7 @@ def test_every_source_signs_every_week_with_a_growing_sequence(home: Path, model
 def test_files_have_exactly_the_columns_of_the_pipeline_file(home: Path, model: str) -> None:
     settings = lay_out(home)
     spec = load_spec(settings.pipelines / f"{model}.yaml")
-    for source in spec.sources:
+    for source in providers_of(spec):
         assert set(delivered(home, source.name, WEEKS[0]).columns) == set(spec.columns)
     for role in (spec.reference, spec.holdout):
         frame = pd.read_parquet(settings.resolve(role.uri))
@@ -132,3 +139,16 @@ def test_without_a_poisoned_week_every_label_is_honest(tmp_path: Path) -> None:
     pool = pd.read_parquet(DATA / "spam_filter" / "pool.parquet").set_index("mail_id")
     rows = delivered(tmp_path, "purchased_feed", POISONED_WEEK).set_index("mail_id")
     assert (rows["label"] == pool.loc[rows.index, "label"]).all()
+
+
+def test_a_workspace_of_an_earlier_release_gets_the_keys_that_are_new(tmp_path: Path) -> None:
+    home = tmp_path / "workspace"
+    old = demo_settings(home)
+    create_team_keys(old, providers=["mail_gateway_a", "mail_gateway_b", "purchased_feed"])
+
+    settings = lay_out(home, models=["spam_filter"])
+
+    root = public_key_of(settings.root_key, "root")
+    trust = TrustHistory.load(open_store(settings.store), root).latest
+    assert trust.version == 2
+    assert "user_feedback" in trust.keys

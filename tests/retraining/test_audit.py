@@ -12,11 +12,13 @@ from typer.testing import CliRunner, Result
 
 from retraining.audit import audit
 from retraining.cli import app
+from retraining.digests import Digest
 from retraining.errors import RetrainingError
 from retraining.evidence import public_key_of
 from retraining.evidence.keys import signer_from_file
 from retraining.registry import HeadMemory, Registry
 from retraining.signed_chain import TrustHistory, registry_chain
+from retraining.step_requests import code_version
 from retraining.store import open_store
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace
 
@@ -193,3 +195,37 @@ def test_the_wrong_root_key_verifies_nothing(story: Workspace, tmp_path: Path) -
     assert shown.exit_code == 1
     assert "No valid signature" in shown.stderr
     assert "Verified" not in shown.output
+
+
+def by_the_next_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retraining.verify.code_version", lambda: Digest.of(b"the next release"))
+
+
+def test_what_another_release_decided_is_verified_and_said_not_to_be_run_again(
+    story: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_the_next_release(monkeypatch)
+
+    result = verify_command(story, "verify")
+
+    assert result.exit_code == 0, result.output
+    assert f"3 of the decisions were made by the code {code_version().hex[:12]}" in result.output
+    assert "Verified: 3 concluded weeks" in result.output
+
+
+def test_the_same_release_runs_every_gate_again(story: Workspace) -> None:
+    assert "were made by the code" not in verify_command(story, "verify").output
+
+
+def test_what_was_changed_since_another_release_is_still_found(
+    story: Workspace, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_the_next_release(monkeypatch)
+    accepted = story.registry()[0].batches[0].accepted
+    assert accepted is not None
+    path = next(copy.rglob(f"*{accepted.hex}*"))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(RetrainingError, match="hash"):
+        audited(copy, story.settings.root_key)

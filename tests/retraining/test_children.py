@@ -1,19 +1,33 @@
 """A child inherits nothing, stays within its limits, and dies with its task."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from retraining.children import ChildLimits, allow_listed_env, run_child, watch_child
+from retraining.children import (
+    NO_NETWORK,
+    ChildLimits,
+    ChildOutcome,
+    Isolation,
+    allow_listed_env,
+    network_isolation,
+    run_child,
+    watch_child,
+)
 from retraining.errors import ChildError, ConfigError
+from retraining.parsing import parse_files
+from retraining.spec import CsvFormat
+from tests.retraining.small_pipeline import small_spec
 
 _LIMITS = ChildLimits(seconds=20, memory_mib=1024)
 
@@ -24,6 +38,7 @@ def _run(
     *arguments: str,
     limits: ChildLimits = _LIMITS,
     on_line: Callable[[str], None] | None = None,
+    isolation: Isolation | None = None,
 ) -> list[str]:
     """Run a piece of Python as a child and return the lines that it printed."""
     lines: list[str] = []
@@ -33,6 +48,7 @@ def _run(
         env=allow_listed_env(),
         limits=limits,
         on_line=on_line or lines.append,
+        isolation=isolation,
     )
     return lines
 
@@ -114,6 +130,148 @@ def test_a_child_leaves_no_core_file(tmp_path):
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
 
     assert _run(code, tmp_path) == ["(0, 0)"]
+
+
+# --- the network ----------------------------------------------------------------------------
+
+_OURS = Isolation("none", "asked for by a test")
+_CONNECT = """
+    import socket, sys
+    name, port = sys.argv[1:]
+    if int(port):
+        socket.create_connection((name, int(port)), timeout=5)
+    else:
+        socket.socket(socket.AF_UNIX).connect("\\0" + name)
+    print("connected")
+"""
+
+
+@pytest.fixture
+def namespaces() -> None:
+    """Skips where the kernel gives no namespaces; children then run without, on record."""
+    if network_isolation() != NO_NETWORK:
+        pytest.skip(f"network isolation: {network_isolation()}")
+
+
+@pytest.fixture(params=["tcp", "abstract unix socket"])
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """Listens on this machine, as a database would; gives name and port."""
+    if request.param == "tcp":
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            yield "127.0.0.1", str(listening.getsockname()[1])
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"\0retraining-{os.getpid()}")
+            listening.listen()
+            yield f"retraining-{os.getpid()}", "0"
+
+
+def test_a_child_reaches_no_server_not_even_on_its_own_machine(tmp_path, namespaces, server):
+    assert _run(_CONNECT, tmp_path, *server, isolation=_OURS) == ["connected"]
+
+    with pytest.raises(ChildError, match=r"OSError: .*unreachable|ConnectionRefusedError"):
+        _run(_CONNECT, tmp_path, *server)
+
+
+def test_a_child_without_network_cannot_read_the_environment_of_its_task(tmp_path, namespaces):
+    code = "import os; print(len(open(f'/proc/{os.getppid()}/environ', 'rb').read()) > 0)"
+    assert _run(code, tmp_path, isolation=_OURS) == ["True"]
+
+    with pytest.raises(ChildError, match="PermissionError"):
+        _run(code, tmp_path)
+
+
+def test_a_child_without_network_is_the_same_user_and_its_files_are_ours(tmp_path, namespaces):
+    code = "import os; open('written', 'w'); print(os.getuid(), os.getgid())"
+
+    assert _run(code, tmp_path) == [f"{os.getuid()} {os.getgid()}"]
+
+    found = (tmp_path / "written").stat()
+    assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
+
+
+def test_where_the_kernel_refuses_children_run_on_record_unless_it_is_demanded(
+    tmp_path, namespaces
+):
+    """In a namespace whose limit on further ones is zero, as a hardened kernel's is."""
+    if not shutil.which("unshare"):
+        pytest.skip("needs util-linux")
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+
+    found = subprocess.run(
+        [
+            *("unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"),
+            *(sys.executable, "-c", textwrap.dedent(_ON_SUCH_A_KERNEL), str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    reason, default, demanded = found.stdout.splitlines()
+    assert reason.startswith("none: the kernel does not allow it (unshare: ")
+    assert default == "ran"
+    assert demanded == "refused"
+
+
+_ON_SUCH_A_KERNEL = """
+    import sys
+    from pathlib import Path
+    from retraining.children import (
+        NO_NETWORK, ChildLimits, allow_listed_env, network_isolation, run_child,
+    )
+    from retraining.errors import ChildError
+
+    def run(isolation):
+        run_child(
+            ["/bin/echo", "ran"], cwd=Path(sys.argv[1]), env=allow_listed_env(),
+            limits=ChildLimits(seconds=20, memory_mib=512), on_line=print, isolation=isolation,
+        )
+
+    print(network_isolation())
+    run(None)
+    try:
+        run(NO_NETWORK)
+    except ChildError as error:
+        assert "unshare: " in str(error), error
+        print("refused")
+"""
+
+
+def test_an_overloaded_machine_is_no_reason_to_do_without_isolation(monkeypatch):
+    late = ChildOutcome(-9, timed_out=True, stderr_tail="")
+    monkeypatch.setattr("retraining.children.watch_child", lambda *_args, **_options: late)
+    network_isolation.cache_clear()
+
+    with pytest.raises(ChildError, match="not known after 60 seconds"):
+        network_isolation()
+
+
+def test_the_parser_of_delivered_bytes_has_no_network(tmp_path, namespaces, monkeypatch):
+    """Its interpreter is replaced by one that writes down what networks it sees."""
+    seen = tmp_path / "seen"
+    script = tmp_path / "python"
+    script.write_text(
+        '#!/bin/sh\ncase "$*" in *" -m retraining.parsing.child")'
+        f' cat /proc/net/dev > {seen};; esac\nexec {sys.executable} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("row_id,size,label\n1,2,ham\n")
+    spec = small_spec(features=[{"kind": "number", "name": "size", "min": 0, "max": 9}])
+
+    parsed = parse_files(
+        [("rows.csv", rows)],
+        table=spec.table,
+        file_format=CsvFormat.model_validate({"csv": {}}),
+        max_rows=9,
+        workdir=tmp_path,
+    )
+
+    assert (parsed.n_rows, parsed.n_faulty) == (1, 0)
+    interfaces = [line.split(":")[0].strip() for line in seen.read_text().splitlines()[2:]]
+    assert interfaces == ["lo"]
 
 
 # --- limits ---------------------------------------------------------------------------------
@@ -266,7 +424,7 @@ _TASK = """
 
 def test_the_launcher_starts_nothing_for_a_parent_that_is_gone(tmp_path):
     launcher = Path(sys.modules["retraining.children"].__file__).with_name("child_launcher.py")
-    argv = [sys.executable, "-I", "-S", str(launcher), "1", str(1 << 30), "9"]
+    argv = [sys.executable, "-I", "-S", str(launcher), "1", str(1 << 30), "9", "ours"]
 
     found = subprocess.run([*argv, "/bin/echo", "ran"], capture_output=True, text=True)
 

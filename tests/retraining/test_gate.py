@@ -13,6 +13,7 @@ from retraining.gate.wording import MAX_CHARACTERS
 from retraining.records import (
     BatchId,
     Block,
+    FeedbackEffect,
     GateDecision,
     Interval,
     PinnedRun,
@@ -24,7 +25,7 @@ from retraining.records import (
     TrainingReport,
     ValidationReport,
 )
-from retraining.spec import parse_spec
+from retraining.spec import FeedbackPolicy, parse_spec
 
 WEEK = "2026-W07"
 HOLDOUT, CHALLENGER, CHAMPION = (Digest.of(name) for name in (b"holdout", b"new", b"old"))
@@ -108,6 +109,7 @@ class Run:
         }
         self.arrived: dict[tuple[str, str], Refusal | None] = {}
         self.refusal: Refusal | None = None
+        self.feedback: FeedbackEffect | None = None
         self.training: TrainingReport | None = TrainingReport(
             blocks=(BLOCK,),
             n_rows=990,
@@ -164,7 +166,13 @@ class Run:
             )
             for (source, week), fields in self.batches.items()
         )
-        return ScreeningReport(batches=batches, n_accepted=0, n_quarantined=0, refusal=self.refusal)
+        return ScreeningReport(
+            batches=batches,
+            n_accepted=0,
+            n_quarantined=0,
+            feedback=self.feedback,
+            refusal=self.refusal,
+        )
 
     def decide(self) -> GateDecision:
         return decide(
@@ -315,6 +323,111 @@ def test_rows_of_a_refused_batch_count_nowhere():
     refusal = Refusal(code="too_many_quarantined", sentence="Too many.")
     run.batches["feed", WEEK] = {"n_rows": 300, "n_quarantined": 200, "refusal": refusal}
     assert run.decide().verdict == "PROMOTE"
+
+
+# --- what the feedback changed --------------------------------------------------------------
+
+
+def _with_feedback(
+    *, change: Interval | None = None, n_used: int = 60, n_feedback: int = 60
+) -> Run:
+    """A week with a third source, to which users' feedback is handed over."""
+    spec = _spec()
+    source = spec.sources[1].model_copy(update={"name": "users", "max_share_of_batch": 0.3})
+    policy = FeedbackPolicy(uri="feedback/{week}", source="users", max_loss=0.02)
+    run = Run(spec.model_copy(update={"sources": (*spec.sources, source), "feedback": policy}))
+    run.batches["users", WEEK] = {"n_rows": 60, "n_accepted": n_used}
+    if change is not None:
+        run.feedback = FeedbackEffect(
+            n_feedback=n_feedback,
+            n_reference=400,
+            with_feedback=_around(0.9 + change.value),
+            without_feedback=_around(0.9),
+            difference=change,
+            left_out=n_used == 0,
+        )
+    return run
+
+
+def _left_out(run: Run, code: str, *, by: str = "screening") -> Run:
+    refusal = Refusal(code=code, sentence="Because.")
+    run.batches["users", WEEK] = {"n_rows": 60, "refusal": refusal}
+    if by == "provenance":
+        run.arrived["users", WEEK] = refusal
+    return run
+
+
+_HARM = Interval(value=-0.05, low=-0.08, high=-0.02)
+
+
+def test_a_pipeline_without_feedback_has_no_check_on_it():
+    assert "feedback" not in [check.name for check in Run().decide().checks]
+
+
+def test_the_decision_says_what_the_feedback_changed():
+    decision = _with_feedback(change=Interval(value=0.0125, low=-0.005, high=0.03)).decide()
+    assert decision.verdict == "PROMOTE"
+    assert _check(decision, "feedback").observed == (
+        "60 rows; accuracy of a plain model on 400 reference rows 0.9125 [0.9025, 0.9225] with"
+        " them, 0.9000 [0.8900, 0.9100] without, difference +0.0125 [-0.0050, +0.0300]: kept"
+    )
+
+
+def test_harmful_feedback_is_left_out_and_the_rest_is_promoted():
+    decision = _left_out(_with_feedback(change=_HARM, n_used=0), "feedback_harms").decide()
+    assert decision.verdict == "PROMOTE"
+    assert _check(decision, "feedback").observed.endswith("[-0.0800, -0.0200]: left out")
+    assert f"users {WEEK} left out (feedback_harms)" in _check(decision, "sources").observed
+
+
+@pytest.mark.parametrize("by", ["provenance", "screening"])
+def test_a_week_without_feedback_is_no_fault(by):
+    decision = _left_out(_with_feedback(), "missing", by=by).decide()
+    assert decision.verdict == "PROMOTE"
+    assert _check(decision, "feedback").observed == "no feedback batch this week"
+    assert _check(decision, "sources").observed == "none left out"
+
+
+def test_any_other_source_that_is_missing_is_named_as_left_out():
+    run = _with_feedback(change=Interval(value=0, low=0, high=0))
+    run.batches["feed", WEEK] = {"refusal": Refusal(code="missing", sentence="Nothing there.")}
+    assert _check(run.decide(), "sources").observed == f"feed {WEEK} left out (missing)"
+
+
+def test_feedback_that_was_refused_or_left_out_by_hand_holds_nothing():
+    refused = _left_out(_with_feedback(), "bad_signature").decide()
+    assert refused.verdict == "PROMOTE"
+    assert _check(refused, "feedback").observed == f"users {WEEK} not used (bad_signature)"
+    run = _with_feedback()
+    del run.batches["users", WEEK]
+    run.pinned |= {"left_out": ("users",), "reason": "election week"}
+    assert _check(run.decide(), "feedback").observed == "left out by hand"
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (_HARM, "HOLD"),
+        (Interval(value=-0.05, low=-0.11, high=0.0), "PROMOTE"),  # not sure
+        (Interval(value=-0.02, low=-0.03, high=-0.01), "PROMOTE"),  # sure, and not too much
+    ],
+)
+def test_feedback_that_surely_harms_and_is_used_all_the_same_holds_the_week(change, verdict):
+    """Whoever makes screening forget to leave it out does not get it promoted."""
+    decision = _with_feedback(change=change).decide()
+    assert _check(decision, "feedback").verdict == verdict
+    assert decision.verdict == verdict
+
+
+@pytest.mark.parametrize("n_feedback", [None, 59])
+def test_feedback_whose_effect_was_not_measured_holds_the_week(n_feedback):
+    change = None if n_feedback is None else Interval(value=0, low=0, high=0)
+    decision = _with_feedback(change=change, n_feedback=n_feedback or 0).decide()
+    assert _failed(decision) == [("feedback", "HOLD")]
+    assert "60 rows were accepted whose effect is not on record" in sentence(decision, "x")
+
+
+# --- how much is left, and from whom --------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n_accepted", "verdict"), [(100, "PROMOTE"), (99, "HOLD")])

@@ -187,3 +187,34 @@ def test_tasks_that_run_side_by_side_share_one_experiment(mlflow_server: str) ->
             pool.map(lambda pair: pair[0].batch(pair[1], ARRIVED), zip(mirrors, runs, strict=True))
         )
     assert said == []
+
+
+@pytest.mark.mlflow
+def test_the_champion_alias_follows_a_rollback_and_convicted_versions_are_marked(
+    mlflow_server: str,
+) -> None:
+    said: list[str] = []
+    mirror = open_mirror(mlflow_server, store_uri="/store", log=said.append)
+    entries = []
+    for number in (1, 2, 3):
+        model = Digest.of(f"model {number}".encode())
+        run = RUN.model_copy(update={"model": "returned", "attempt": number})
+        mirror.trained(run, TRAINED.model_copy(update={"model": model}))
+        update = {"model": "returned", "sequence": number, "champion": model, "version": number}
+        entries.append(PROMOTED.model_copy(update=update))
+        mirror.promoted(entries[-1])
+    back = {"sequence": 4, "verdict": "ROLLBACK", "convicted": (2, 3)}
+
+    mirror.rolled_back(entries[0].model_copy(update=back))
+
+    from mlflow import MlflowClient
+
+    assert said == []
+    client = MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
+    serving = client.get_model_version_by_alias("returned", "champion")
+    assert serving.tags["model_digest"] == entries[0].champion
+    marked = {
+        version.tags["registry_version"]: version.tags.get("convicted")
+        for version in client.search_model_versions("name='returned'")
+    }
+    assert marked == {"1": None, "2": "true", "3": "true"}

@@ -52,9 +52,23 @@ class Books:
             "batches": (),
             "ledger_head": None,
             "champion": Digest.of(week.encode()) if verdict == "PROMOTE" else before.champion,
-            "version": before.version + (verdict == "PROMOTE"),
+            "version": before.version,
         }
+        if verdict == "PROMOTE":
+            values["version"] = len(before.promotions) + 1
         return RegistryEntry(**{**values, **changes})
+
+    def rollback(self, to_version: int, *, convicted: tuple[int, ...] = ()) -> RegistryEntry:
+        """The entry by which that version serves again."""
+        restored = self.load().promotions[to_version].record
+        return self.entry(
+            restored.week,
+            "ROLLBACK",
+            attempt=restored.attempt,
+            champion=restored.champion,
+            version=to_version,
+            convicted=convicted,
+        )
 
     def append(self, entry: RegistryEntry, key: str = "promoter") -> None:
         self.chain().append(entry, signer_from_file(self.keys.folder / f"{key}.pem", key))
@@ -104,18 +118,19 @@ def test_weeks_follow_the_iso_calendar() -> None:
     assert previous_week("2026-W01") == "2025-W52"
 
 
-def test_only_promoted_rows_in_the_window_become_history(books: Books) -> None:
-    def batch(week: str) -> RegisteredBatch:
-        return RegisteredBatch(
-            batch=BatchId(source="feed", week=week),
-            batch_digest=ANY,
-            sequence=1,
-            n_rows=1,
-            n_quarantined=0,
-            accepted=Digest.of(b"rows" + week.encode()),
-            refusal_code=None,
-        )
+def batch(week: str) -> RegisteredBatch:
+    return RegisteredBatch(
+        batch=BatchId(source="feed", week=week),
+        batch_digest=ANY,
+        sequence=1,
+        n_rows=1,
+        n_quarantined=0,
+        accepted=Digest.of(b"rows" + week.encode()),
+        refusal_code=None,
+    )
 
+
+def test_only_promoted_rows_in_the_window_become_history(books: Books) -> None:
     for week, verdict in (("2026-W40", "PROMOTE"), ("2026-W41", "HOLD"), ("2026-W42", "PROMOTE")):
         books.append(books.entry(week, verdict, batches=(batch(week),)))
     registry = books.load()
@@ -228,3 +243,68 @@ def test_the_registry_as_it_was_is_found_again(three_weeks: Books) -> None:
     assert registry.before(None).links == ()
     with pytest.raises(ChainBrokenError, match="has no entry"):
         registry.before(ANY)
+
+
+@pytest.fixture
+def rolled_back(books: Books) -> Books:
+    """Three promoted weeks with a batch each, and then the first version again."""
+    for week in ("2026-W40", "2026-W41", "2026-W42"):
+        books.append(books.entry(week, batches=(batch(week),)))
+    books.append(books.rollback(1))
+    return books
+
+
+def test_after_a_rollback_the_older_version_serves_under_its_own_number(
+    rolled_back: Books,
+) -> None:
+    registry = rolled_back.load()
+    assert (registry.champion, registry.version) == (Digest.of(b"2026-W40"), 1)
+    assert registry.serving == registry.links[0]
+    assert registry.standing == (1, 2, 3)
+
+
+def test_a_number_is_never_used_for_a_second_model(rolled_back: Books) -> None:
+    rolled_back.append(rolled_back.entry("2026-W43"))
+    registry = rolled_back.load()
+    assert registry.version == 4
+    assert registry.promotions[4].digest == registry.head
+
+
+def test_a_rollback_is_no_run_of_a_week(rolled_back: Books) -> None:
+    registry = rolled_back.load()
+    assert registry.attempt("2026-W40") == 2
+    assert registry.last_promoted_week == "2026-W42"
+    assert registry.pending_weeks("2026-W43", window_weeks=8) == ("2026-W43",)
+
+
+def test_a_rollback_alone_says_nothing_about_rows(rolled_back: Books) -> None:
+    registry = rolled_back.load()
+    weeks = [block.batch.week for block in registry.accepted_blocks("2026-W43", window_weeks=8)]
+    assert weeks == ["2026-W40", "2026-W41", "2026-W42"]
+
+
+def test_rows_of_a_convicted_version_are_history_no_longer_and_never_offered_again(
+    rolled_back: Books,
+) -> None:
+    rolled_back.append(rolled_back.rollback(1, convicted=(3,)))
+    rolled_back.append(rolled_back.entry("2026-W43", batches=(batch("2026-W43"),)))
+    registry = rolled_back.load()
+    weeks = [block.batch.week for block in registry.accepted_blocks("2026-W44", window_weeks=8)]
+    assert weeks == ["2026-W40", "2026-W41", "2026-W43"]
+    assert registry.standing == (1, 2, 4)
+    assert registry.convicted == {3: registry.links[4]}
+    # Its week stays concluded, and its sequence numbers stay used.
+    assert registry.before(registry.links[4].digest).last_promoted_week == "2026-W42"
+    assert [found.batch.week for found in registry.history_of("feed")] == [
+        *("2026-W40", "2026-W41", "2026-W42", "2026-W43")
+    ]
+
+
+def test_what_was_decided_before_a_conviction_is_judged_by_the_history_of_its_day(
+    rolled_back: Books,
+) -> None:
+    rolled_back.append(rolled_back.rollback(1, convicted=(2, 3)))
+    registry = rolled_back.load()
+    third = registry.links[2].record
+    blocks = registry.before(third.previous).accepted_blocks("2026-W42", window_weeks=8)
+    assert [block.batch.week for block in blocks] == ["2026-W40", "2026-W41"]

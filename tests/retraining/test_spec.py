@@ -40,6 +40,7 @@ GOOD: dict[str, Any] = {
 }
 
 TRAFFIC = {"predictions": {"uri": "asked/{day}"}, "labels": {"uri": "known/{day}"}}
+USERS = {"name": "users", "uri": "us/{week}", "trust": "untrusted", "key_id": "users"}
 
 
 def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -136,6 +137,15 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], None], str, str]] = [
         ),
         "whole file",
         "untrusted",
+    ),
+    (
+        also(
+            put("traffic", value=TRAFFIC),
+            put("sources", value=[*GOOD["sources"], USERS | {"on_refusal": "stop"}]),
+            put("feedback", value={"uri": "{week}", "source": "users"}),
+        ),
+        "whole file",
+        "on_refusal: leave_out",
     ),
     (
         also(

@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from retraining.children import NO_NETWORK, network_isolation
 from retraining.errors import BatchRefusedError, ConfigError, TrainerError
 from retraining.features import Preprocessing, fit_preprocessing, labels_of
 from retraining.models import build_model
@@ -129,6 +131,37 @@ def test_the_trainer_inherits_no_secret_and_no_home(
     assert "secret" not in environment.values()
     assert environment["HOME"] == str(workdir)
     assert (Path(environment["PYTHONPATH"]) / "dp_trainer" / "__main__.py").is_file()
+
+
+def test_a_trainer_that_would_send_rows_away_reaches_nobody_and_the_report_says_so(
+    tmp_path: Path, workdir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        trainer = write_fake_trainer(
+            tmp_path / "trainer",
+            before="import socket\nsent = socket.socket().connect_ex"
+            f"(('127.0.0.1', {thief.getsockname()[1]})) == 0",
+            after="pathlib.Path('sent.json').write_text(json.dumps(sent))",
+        )
+
+        trained = train_with(trainer, workdir)
+
+    sent = json.loads((workdir / "sent.json").read_text())
+    assert trained.isolation == str(network_isolation())
+    assert sent == (network_isolation() != NO_NETWORK)
+
+
+def test_isolation_that_fails_when_it_is_needed_stops_the_training(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found at the first child of a process is a demand for those that follow."""
+    launcher = tmp_path / "child_launcher.py"
+    launcher.write_text("import sys; sys.exit('unshare: No space left on device')")
+    monkeypatch.setattr("retraining.training.network_isolation", lambda: NO_NETWORK)
+    monkeypatch.setattr("retraining.children._LAUNCHER", launcher)
+
+    with pytest.raises(TrainerError, match=r"no model was made\..*unshare: No space left"):
+        train_with(write_fake_trainer(tmp_path / "trainer"), workdir)
 
 
 def test_the_labels_of_the_reference_set_do_not_reach_the_trainer(
@@ -330,6 +363,7 @@ def test_the_real_trainer_learns_and_its_model_predicts_the_same_here(
     assert accuracy > 0.8
     assert epsilon_spent([trained.run], delta=spec.training.delta) <= 3
     assert trained.versions["tensorflow"].startswith("2.15")
+    assert trained.isolation == str(network_isolation())
     assert f"{trained.run.steps} of {trained.run.steps} steps" in lines[-1]
 
 

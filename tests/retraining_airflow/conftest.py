@@ -74,9 +74,12 @@ def airflow_database() -> None:
 
 @pytest.fixture
 def run_dag(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DagOutcome]:
-    """Return a function that runs a workspace's DAG in this process, as `dag.test()` does."""
+    """Return a function that runs a workspace's DAG in this process, as `dag.test()` does.
 
-    def run(workspace: Workspace, **form: Any) -> DagOutcome:
+    The weekly DAG, unless `build` makes another one.
+    """
+
+    def run(workspace: Workspace, *, build: Any = None, **form: Any) -> DagOutcome:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
         from retraining.spec import load_spec
@@ -85,7 +88,8 @@ def run_dag(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Callable
 
         for name, value in workspace.environment.items():
             monkeypatch.setenv(name, value)
-        dag = build_weekly(load_spec(workspace.spec_file), DagSettings(retry_seconds=0.1))
+        make = build or build_weekly
+        dag = make(load_spec(workspace.spec_file), DagSettings(retry_seconds=0.1))
         bag = DagBag(os.devnull)
         bag.bag_dag(dag)
         sync_bag_to_db(bag, "dags-folder", None)

@@ -4,7 +4,17 @@
 here: a command imports what it needs when it runs, so that `retraining --help` answers at once.
 """
 
-from retraining.cli import start, weeks, models, verification, keys  # isort: skip - the order of `--help`
+from retraining.cli import start, weeks, models, feedback, monitoring, rollback, verification, keys  # isort: skip - the order of `--help`
 from retraining.cli.common import app
 
-__all__ = ["app", "keys", "models", "start", "verification", "weeks"]
+__all__ = [
+    "app",
+    "feedback",
+    "keys",
+    "models",
+    "monitoring",
+    "rollback",
+    "start",
+    "verification",
+    "weeks",
+]

@@ -72,7 +72,7 @@ def champions(
     spec: SpecArgument,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """List a model's concluded weeks, and mark the champion."""
+    """List a model's concluded weeks and rollbacks, and mark the champion."""
     from rich.table import Table
 
     settings, loaded = open_spec(settings_of(ctx), spec)
@@ -83,17 +83,22 @@ def champions(
         )
         return
     table = Table("entry", "week", "attempt", "verdict", "version", "model", "rows", "quarantined")
+    convicted = registry.convicted
     for link in registry.links:
         entry = link.record
-        promoted = entry.verdict == "PROMOTE"
-        serves = " (champion)" if promoted and entry.version == registry.version else ""
+        promoted, changed = entry.verdict == "PROMOTE", entry.verdict in ("PROMOTE", "ROLLBACK")
+        mark = ""
+        if promoted and entry.version in convicted:
+            mark = " (convicted)"
+        elif promoted and entry.version == registry.version:
+            mark = " (champion)"
         table.add_row(
             f"{entry.sequence} {short(link.digest)}",
             entry.week,
             str(entry.attempt),
             entry.verdict,
-            str(entry.version) if promoted else "-",
-            (short(entry.champion) if promoted else "-") + serves,
+            str(entry.version) if changed else "-",
+            (short(entry.champion) if changed else "-") + mark,
             str(sum(batch.n_rows for batch in entry.batches)),
             str(sum(batch.n_quarantined for batch in entry.batches)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,14 +32,14 @@ def verify(
     store: StoreOption = None,
     root_key: RootKeyOption = None,
 ) -> None:
-    """Verify every concluded week, from the delivered bytes to the verdict.
+    """Verify every concluded week, from the delivered bytes to the verdict, and every rollback.
 
     Needs the store, or a copy of it, and the root's public key: no private key, no network, no
     Airflow. Stops at the first thing that does not hold, with exit status 1.
     """
     from rich.table import Table
 
-    from retraining.audit import audit, epsilon_of, models_of
+    from retraining.audit import audit, audit_production, epsilon_of, models_of
     from retraining.errors import ConfigError
     from retraining.registry import HeadMemory
 
@@ -52,11 +53,15 @@ def verify(
         raise ConfigError(f"{opened.uri} has no registry of {missing}; it has {known}.")
     table = Table("model", "week", "attempt", "verdict", "version", "epsilon", "decision", "entry")
     console = output()
-    n_entries = 0
+    n_weeks = n_rollbacks = 0
+    other_code: Counter[str] = Counter()
     try:
         for verified in audit(opened, trust, models=models, memory=memory):
             entry, epsilon = verified.link.record, epsilon_of(verified)
-            n_entries += 1
+            n_rollbacks += entry.verdict == "ROLLBACK"
+            n_weeks += entry.verdict != "ROLLBACK"
+            if code := verified.made_by_other_code:
+                other_code[short(code)] += 1
             table.add_row(
                 entry.model,
                 entry.week,
@@ -68,11 +73,28 @@ def verify(
                 short(verified.link.digest),
             )
     finally:
-        if n_entries:
+        if n_weeks:
             console.print(table)
+    production = audit_production(opened, trust, models=models)
     version = trust.latest.version
+    counted = f"{n_weeks} concluded weeks"
+    if n_rollbacks:
+        counted += f" and {n_rollbacks} rollback{'s' * (n_rollbacks > 1)}"
+    words = {"feedback": "closed feedback batch", "monitoring": "monitored day"}
+    counted += "".join(
+        f", {n} {words[name]}{('es' if name == 'feedback' else 's') * (n > 1)}"
+        for name, n in production.items()
+        if n
+    )
+    for other, n in other_code.items():
+        console.print(
+            f"{n} of the decisions were made by the code {other}, not by this release: their gate"
+            " was not run again. Verify them with that release as well.",
+            markup=False,
+            style="yellow",
+        )
     console.print(
-        f"Verified: {n_entries} concluded weeks of {', '.join(models) or 'no model'}, every record"
+        f"Verified: {counted} of {', '.join(models) or 'no model'}, every record"
         f" and artefact behind them, under trust list version {version} and older.",
         markup=False,
     )

@@ -1,10 +1,15 @@
-"""Checks on the data: who was refused, how much was quarantined, how much is left, from whom."""
+"""Checks on the data: who was refused, how much was quarantined, how much is left, from whom.
 
-from collections.abc import Iterator, Sequence
+Users' feedback has a check of its own, which says what it changed. A week without any is no fault,
+and a week with harmful feedback goes on without it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 from retraining.records import (
     BatchId,
     Check,
+    FeedbackEffect,
     PinnedRun,
     ProvenanceReport,
     Refusal,
@@ -17,6 +22,7 @@ from retraining.spec import PipelineSpec
 # Screening's code for "a source that may stop the week was refused": the check on sources says
 # which one and why, so the week's refusal need not be read a second time.
 SOURCE_REFUSED = "source_refused"
+_MISSING = "missing"  # ingest's code for "nothing was delivered"
 
 
 def check_data(
@@ -34,6 +40,7 @@ def check_data(
         *_quarantine(spec, used),
         _accepted_rows(spec, used),
         *_shares(spec, used),
+        *_feedback(spec, provenance, screening),
     )
 
 
@@ -44,11 +51,11 @@ def _sources(
     screening: ScreeningReport,
 ) -> Iterator[Check]:
     """One check per refused batch that stops the week, one that names all others."""
-    refusals: dict[BatchId, Refusal] = {
-        batch.batch: batch.refusal for batch in screening.batches if batch.refusal
-    } | {report.batch: report.refusal for report in provenance if report.refusal}
+    refusals = _refusals(provenance, screening)
     left_out = []
     for batch, refusal in sorted(refusals.items(), key=lambda item: (item[0].week, str(item[0]))):
+        if _no_feedback(spec, batch, refusal):
+            continue  # the check on feedback says so
         # A batch that is carried over from a held week never stops the weeks after it.
         stops = spec.source(batch.source).on_refusal == "stop" and batch.week == pinned.week
         if not stops:
@@ -67,6 +74,14 @@ def _sources(
         observed="; ".join(left_out) or "none left out",
         allowed="refused batches are left out, on record",
     )
+
+
+def _refusals(
+    provenance: Sequence[ProvenanceReport], screening: ScreeningReport
+) -> dict[BatchId, Refusal]:
+    return {batch.batch: batch.refusal for batch in screening.batches if batch.refusal} | {
+        report.batch: report.refusal for report in provenance if report.refusal
+    }
 
 
 def _left_out(pinned: PinnedRun) -> Check:
@@ -149,6 +164,75 @@ def _shares(spec: PipelineSpec, used: Sequence[ScreenedBatch]) -> Iterator[Check
             what="accepted rows",
             next_step=f"find out why so little else arrived, or run without {source.name}",
         )
+
+
+def _feedback(
+    spec: PipelineSpec, provenance: Sequence[ProvenanceReport], screening: ScreeningReport
+) -> Iterator[Check]:
+    """Say what the feedback changed; hold the week only if it is used against what was measured.
+
+    Screening leaves harmful feedback out. Its numbers are judged once more here, so that whoever
+    replays the decision need not believe that it did.
+    """
+    if spec.feedback is None:
+        return
+    batches = [batch for batch in screening.batches if batch.batch.source == spec.feedback.source]
+    n_used = sum(batch.n_accepted for batch in batches if batch.refusal is None)
+    effect = screening.feedback
+    harms = effect is not None and effect.costs_more_than(spec.feedback.max_loss)
+    if effect is not None and (harms or effect.n_feedback == n_used):
+        observed = f"{_effect(effect)}: {'kept' if n_used else 'left out'}"
+    elif n_used:
+        observed = f"{n_used} rows were accepted whose effect is not on record"
+    else:
+        observed = _unused(spec, batches, _refusals(provenance, screening))
+    wrong = n_used > 0 and (harms or effect is None or effect.n_feedback != n_used)
+    yield Check(
+        name="feedback",
+        verdict="HOLD" if wrong else "PROMOTE",
+        observed=observed,
+        allowed="any; what surely loses more than"
+        f" {spec.feedback.max_loss:g} of accuracy is left out",
+        next_step="start the week again: screening used what it should have left out"
+        if wrong
+        else "",
+    )
+
+
+def _effect(effect: FeedbackEffect) -> str:
+    accuracy, without = effect.with_feedback, effect.without_feedback
+    change = effect.difference
+    return (
+        f"{effect.n_feedback} rows; accuracy of a plain model on {effect.n_reference} reference"
+        f" rows {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}] with them,"
+        f" {without.value:.4f} [{without.low:.4f}, {without.high:.4f}] without, difference"
+        f" {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    )
+
+
+def _unused(
+    spec: PipelineSpec, batches: Sequence[ScreenedBatch], refusals: Mapping[BatchId, Refusal]
+) -> str:
+    """Why the week has no feedback."""
+    if not batches:
+        return "left out by hand"
+    reasons = []
+    for batch in batches:
+        refusal = refusals.get(batch.batch)
+        if not _no_feedback(spec, batch.batch, refusal):
+            code = refusal.code if refusal else "no rows accepted"
+            reasons.append(f"{batch.batch} not used ({code})")
+    return "; ".join(reasons) or "no feedback batch this week"
+
+
+def _no_feedback(spec: PipelineSpec, batch: BatchId, refusal: Refusal | None) -> bool:
+    """Whether this is feedback that nobody handed over: most weeks have none."""
+    return (
+        spec.feedback is not None
+        and batch.source == spec.feedback.source
+        and refusal is not None
+        and refusal.code == _MISSING
+    )
 
 
 def _at_most(name: str, part: int, whole: int, limit: float, *, what: str, next_step: str) -> Check:

@@ -8,8 +8,8 @@ What stays: a file that takes the parser over can make it hand back rows of its 
 Parquet file that attacks our reader; and as the process runs under the task's user, it may do what
 that user may: read `/proc/<task>/environ`, write to a store in a directory.
 
-`parse` is our side; `child` is the process, with `csv_reader`, `parquet_reader` and `refusals` for
-structure, and `values`; `contract` is what crosses between the two.
+`parse` is our side; `child` is the process, with one reader per format (`csv_reader` and so on) and
+`refusals` for structure, and `values`; `contract` is what crosses between the two.
 """
 
 from retraining.parsing.contract import MAX_ROW_ID_BYTES, row_schema

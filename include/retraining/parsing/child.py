@@ -28,6 +28,7 @@ from retraining.parsing.contract import (
     row_schema,
 )
 from retraining.parsing.csv_reader import read_csv
+from retraining.parsing.json_lines_reader import LineFaults, read_json_lines
 from retraining.parsing.parquet_reader import read_parquet
 from retraining.parsing.refusals import check_text, refuse_rows, show_file
 from retraining.parsing.values import Mask, check_columns
@@ -64,16 +65,21 @@ def parse(request: ParseRequest) -> ParseAnswer:
         MemoryError: It does not fit.
     """
     table = request.table
-    n_rows, counts, seen = 0, Counter[str](), set[str]()
+    n_rows, rows_of_files, counts, seen = 0, list[int](), Counter[str](), set[str]()
     rows, faults = _Sink(Path(ROWS), row_schema(table)), _Sink(Path(FAULTS), FAULT_SCHEMA)
     for name, path in request.files:
         line = 1
-        for batch in _batches(request, name, Path(path), request.max_rows - n_rows):
+        for batch, broken in _batches(request, name, Path(path), request.max_rows - n_rows):
             decimal = request.format.csv.decimal if isinstance(request.format, CsvFormat) else "."
             checked = check_columns(batch, table, decimal=decimal)
             reasons = [fault for column in checked for fault in column.faults]
             row_ids = checked[0].values if table.row_id else pa.nulls(batch.num_rows, pa.string())
             reasons += _repeated_ids(row_ids, seen)
+            # A line that cannot be read lacks every value; that it does is no news.
+            unread = np.logical_or.reduce(
+                [np.zeros(batch.num_rows, dtype=bool), *dict(broken).values()]
+            )
+            reasons = [(reason, mask & ~unread) for reason, mask in reasons] + broken
             at_fault = np.zeros(batch.num_rows, dtype=bool)
             for reason, mask in reasons:
                 at_fault |= mask
@@ -83,6 +89,7 @@ def parse(request: ParseRequest) -> ParseAnswer:
             faults.add(_fault_table(row_ids, name, line, at_fault, reasons))
             n_rows += batch.num_rows
             line += batch.num_rows
+        rows_of_files.append(line - 1)
     if n_rows == 0:
         raise BatchRefusedError(
             "empty", "The batch has no rows. Ask the provider to deliver, or leave the source out."
@@ -90,14 +97,21 @@ def parse(request: ParseRequest) -> ParseAnswer:
     rows.close()
     faults.close()
     return ParseAnswer(
-        n_rows=n_rows, n_faulty=faults.n_rows, fault_counts=dict(sorted(counts.items()))
+        n_rows=n_rows,
+        rows_of_files=tuple(rows_of_files),
+        n_faulty=faults.n_rows,
+        fault_counts=dict(sorted((reason, n) for reason, n in counts.items() if n)),
     )
 
 
 def _batches(
     request: ParseRequest, name: str, path: Path, rows_left: int
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[tuple[pa.RecordBatch, LineFaults]]:
+    """Yield the rows, and those that could not even be read, by reason."""
     file, table, n_rows = show_file(name), request.table, 0
+    if request.format == "json_lines":
+        yield from read_json_lines(file, path, table=table, rows_left=rows_left)
+        return
     if isinstance(request.format, CsvFormat):
         dialect = request.format.csv
         batches = read_csv(file, path, dialect=dialect, table=table, rows_left=rows_left)
@@ -108,7 +122,7 @@ def _batches(
         if n_rows > rows_left:  # whatever the footer said
             refuse_rows(file)
         check_text(file, batch)
-        yield _complete(batch, table)
+        yield _complete(batch, table), []
 
 
 def _complete(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from retraining.records import Record, Refusal
-from retraining.spec import FileFormat, Table
+from retraining.spec import FeedbackFormat, Table
 
 REQUEST, ANSWER = "request.json", "answer.json"
 ROWS, FAULTS = "rows.parquet", "faults.parquet"
@@ -34,7 +34,7 @@ class ParseRequest(Record):
 
     table: Table
     files: tuple[tuple[str, str], ...]
-    format: FileFormat
+    format: FeedbackFormat
     max_rows: int = Field(ge=1)
 
 
@@ -43,11 +43,13 @@ class ParseAnswer(Record):
 
     Attributes:
         n_rows: Rows delivered: those in `rows.parquet` and those in `faults.parquet`.
+        rows_of_files: The same per file, in the order of the request.
         fault_counts: Rows per reason; one row may have several.
         refusal: Set when the batch cannot be used as a whole; nothing else is set then.
     """
 
     n_rows: int = Field(default=0, ge=0)
+    rows_of_files: tuple[int, ...] = ()
     n_faulty: int = Field(default=0, ge=0)
     fault_counts: dict[str, int] = Field(default_factory=dict)
     refusal: Refusal | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retraining.children import ChildLimits, allow_listed_env, watch_child
 from retraining.errors import BatchRefusedError, ChildError, ConfigError, EvidenceError
 from retraining.parsing.contract import ANSWER, FAULTS, REQUEST, ROWS, ParseAnswer, ParseRequest
-from retraining.spec import Format, PipelineSpec, Table
+from retraining.spec import FeedbackFormat, Format, PipelineSpec, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ class ParsedRows:
         faults: Parquet of the others: row_id (may be null), file, line (number of the row in its
             file, from 1), reasons (list of text).
         n_rows: All rows that were delivered, faulty ones included.
+        rows_of_files: The same per file, in their order.
         n_faulty: Rows of `faults`.
         fault_counts: Faulty rows per reason; one row may have several.
     """
@@ -38,6 +39,7 @@ class ParsedRows:
     rows: Path
     faults: Path
     n_rows: int
+    rows_of_files: tuple[int, ...] = ()
     n_faulty: int
     fault_counts: Mapping[str, int]
 
@@ -46,7 +48,7 @@ def parse_files(
     files: Sequence[tuple[str, Path]],
     *,
     table: Table,
-    file_format: Format,
+    file_format: FeedbackFormat,
     max_rows: int,
     workdir: Path,
     limits: ChildLimits = DEFAULT_LIMITS,
@@ -58,7 +60,8 @@ def parse_files(
     Args:
         files: Name and path of each, in the order in which their rows are to stand.
         table: What a row has to be.
-        file_format: As the source declares it; nothing is guessed.
+        file_format: As the source declares it; nothing is guessed. With `json_lines`, a line that
+            cannot be read is a fault of its row.
         max_rows: Of all files together.
         workdir: A folder for the child; the result lies there.
         limits: Of the child.
@@ -92,6 +95,7 @@ def parse_files(
         rows=workdir / ROWS,
         faults=workdir / FAULTS,
         n_rows=answer.n_rows,
+        rows_of_files=answer.rows_of_files,
         n_faulty=answer.n_faulty,
         fault_counts=answer.fault_counts,
     )

@@ -12,10 +12,12 @@ class MonitoredValue(Record):
     """One measured value against what is acceptable of it.
 
     Attributes:
-        name: A metric, `prediction_drift`, `feature_drift:<column>`, `missing:<what>`.
+        name: A metric, `prediction_drift`, `feature_drift:<column>`, `unlike_champion`,
+            `other_versions`, `faulty:<role>`, or `missing:<role>`; the roles are predictions and
+            labels.
         measured: With its interval; None when there was too little to measure.
         n_rows: Rows behind it.
-        min, max: What is acceptable.
+        min, max: What is acceptable of it.
         basis: Where that comes from: the pipeline file, or the holdout at promotion.
         state: `ok`; `breached` when the whole interval lies outside; `insufficient`.
     """
@@ -35,6 +37,7 @@ class Incident(Record):
     Attributes:
         name: Of the monitored value.
         opened: Its first day; with the name, what one message is sent for.
+        observed: On the newest day on which it could be measured.
     """
 
     name: str
@@ -50,13 +53,20 @@ class MonitoringReport(Record):
     Attributes:
         previous: Payload digest of the monitoring chain's newest entry before this day.
         champion, version: Of the model that serves.
+        promotion: Attestation of the gate's decision that promoted it: what ranges are learned
+            from, and what names the rows that drift is measured against.
         predictions, labels: Files of the day, as they were read.
+        earlier_predictions: Files of the days before that this day's labels may be about.
         n_predictions: Answers of the day, of whichever version.
-        n_labelled: Answers, of this day or before, whose label arrived on this day.
-        set_aside: Rows that count for nothing, by reason.
+        n_unlabelled: Of these, answers whose label has not arrived yet.
+        n_labelled: Answers of the serving version, of this day or before, whose label arrived on
+            this day.
+        last_labelled: The newest day on which labels arrived that could be used; None before.
+        set_aside: Lines that count for nothing, and files that were refused, by reason.
         baseline: Digests of the rows that drift was measured against.
         incidents: Open after this day, oldest first.
         closed: Names of incidents that ended on this day.
+        lines: Parquet of the lines that were set aside: role, file, line, row id, reason.
     """
 
     model: str
@@ -66,10 +76,14 @@ class MonitoringReport(Record):
     previous: Digest | None
     champion: Digest
     version: int = Field(ge=1)
+    promotion: Digest
     predictions: tuple[StoredFile, ...]
     labels: tuple[StoredFile, ...]
+    earlier_predictions: tuple[StoredFile, ...] = ()
     n_predictions: int = Field(ge=0)
+    n_unlabelled: int = Field(ge=0)
     n_labelled: int = Field(ge=0)
+    last_labelled: Day | None = None
     set_aside: dict[str, int] = Field(default_factory=dict)
     baseline: tuple[Digest, ...] = ()
     values: tuple[MonitoredValue, ...] = ()
@@ -82,6 +96,9 @@ class MonitoringEntry(Record):
     """One day in the append-only chain of a model's monitoring.
 
     Attributes:
+        reason: Why it was measured: `scheduled`, or what somebody said.
+        version: Of the model that served then.
+        last_labelled: The newest day on which labels arrived that could be used; None before.
         attestation: Of the monitoring step.
         incidents: Open after this day.
     """
@@ -90,6 +107,9 @@ class MonitoringEntry(Record):
     sequence: int = Field(ge=1)
     previous: Digest | None
     day: Day
+    reason: str
+    version: int = Field(ge=1)
+    last_labelled: Day | None
     attestation: Digest
     incidents: tuple[Incident, ...]
     trust_list: Digest

@@ -25,10 +25,12 @@ class RollbackRequest(Record):
 
     Attributes:
         registry_head: The newest entry when it was asked: the request is good for no other.
-        gives_up: The version that serves now.
+        gives_up: The version that serves now; `to_version` itself when others are convicted
+            while it serves.
         to_version: The version that shall serve.
         convict: Every standing version above `to_version` learned from poison: none of them is
             ever restored, and the rows that they added are accepted history no longer.
+        spec: The pipeline file of the day, in the store: the old model has to fit it.
     """
 
     model: str
@@ -37,6 +39,7 @@ class RollbackRequest(Record):
     to_version: int = Field(ge=1)
     convict: bool
     reason: str = Field(min_length=3)
+    spec: Digest
 
 
 class RegistryEntry(Record):

@@ -106,6 +106,7 @@ class FeedbackEffect(Record):
     Attributes:
         n_feedback: Rows of the feedback.
         n_reference: Rows that both were measured on.
+        difference: Of the accuracies, with minus without.
         left_out: Whether the feedback costs more than the pipeline file allows, surely.
     """
 
@@ -115,6 +116,10 @@ class FeedbackEffect(Record):
     without_feedback: Interval
     difference: Interval
     left_out: bool
+
+    def costs_more_than(self, max_loss: float) -> bool:
+        """Whether accuracy falls by more than `max_loss`, and surely falls."""
+        return self.difference.value < -max_loss and self.difference.high < 0
 
 
 class ScreeningReport(Record):

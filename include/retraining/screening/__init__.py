@@ -2,8 +2,8 @@
 
 Every row is judged against fixed trusted rows, the reference set and the accepted history, by two
 scores: `label_disagreement` and `isolation`. `calibration` turns a score into a decision, `judging`
-applies it to a batch, `suspicious` writes down what was quarantined; here batches and the week are
-accepted or refused.
+applies it to a batch, `suspicious` writes down what was quarantined, `feedback_effect` asks what
+users' feedback would change; here batches and the week are accepted or refused.
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from retraining.features import labels_of
 from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport
 from retraining.screening import suspicious
+from retraining.screening.feedback_effect import judge_feedback
 from retraining.screening.judging import Judge, Judged, claimed_ids, suspicious_rows
 from retraining.screening.result import BatchRows, ScreeningResult
 from retraining.screening.trusted import Encode, trusted_rows
@@ -34,7 +35,7 @@ def screen(
     spec: PipelineSpec,
     encode: Encode,
 ) -> ScreeningResult:
-    """Judge every row of every batch, then every batch, then the week.
+    """Judge every row of every batch, then every batch, then the feedback, then the week.
 
     Args:
         batches: What was delivered, refused batches included, in any order.
@@ -69,6 +70,11 @@ def screen(
             found.append(suspicious_rows(batch, judged, spec))
             if screened[-1].refusal is None:
                 accepted[batch.batch] = batch.rows[~judged.quarantined].reset_index(drop=True)
+        judgement = judge_feedback(
+            accepted, reference=reference, history=history, spec=spec, encode=encode
+        )
+    if judgement is not None and judgement.refusal is not None:
+        screened = _without_feedback(screened, accepted, judgement.refusal, spec)
     counts = _class_counts(accepted, spec)
     used = [batch for batch in screened if batch.refusal is None]
     return ScreeningResult(
@@ -78,6 +84,7 @@ def screen(
             n_quarantined=sum(batch.n_quarantined for batch in used),
             class_counts=counts,
             thresholds=judge.thresholds,
+            feedback=judgement.effect if judgement else None,
             refusal=_week_refusal(screened, counts, week, spec),
         ),
         accepted=accepted,
@@ -133,6 +140,25 @@ def _batch_refusal(
             " suspicious_samples.csv.",
         )
     return None
+
+
+def _without_feedback(
+    screened: Sequence[ScreenedBatch],
+    accepted: dict[BatchId, pd.DataFrame],
+    refusal: Refusal,
+    spec: PipelineSpec,
+) -> list[ScreenedBatch]:
+    """Take every batch of feedback out of use; the rest of the week goes on."""
+    assert spec.feedback is not None  # noqa: S101 - for the type checker
+    remaining = []
+    for batch in screened:
+        if (
+            batch.batch.source == spec.feedback.source
+            and accepted.pop(batch.batch, None) is not None
+        ):
+            batch = batch.model_copy(update={"n_accepted": 0, "refusal": refusal})
+        remaining.append(batch)
+    return remaining
 
 
 def _week_refusal(

@@ -1,26 +1,20 @@
 """Score: how much does a row's label contradict what the trusted rows say?
 
-The loss of its own label under a plain model of the trusted rows: -log(probability). Logistic
-regression: on spambase and digits, with 200 to 2,350 trusted rows, it found as many flips as a
-random forest or gradient boosting (within a point, or more) in a tenth of their time or less.
-Newton's method solves it to its optimum, so that no processor's rounding shows in a score.
+The loss of its own label under a plain model of the trusted rows: -log(probability).
 """
 
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from retraining.screening.calibration import Integers, Reals
+from retraining.screening.plain_model import fit_plain_model
 from retraining.screening.trusted import Matrix, TrustedRows
 
 NAME = "label_disagreement"
 SENTENCE = "Its label contradicts what nearly all trusted rows like it say."
 
-_INVERSE_PENALTY = 0.1  # C; 0.03 to 0.3 differ by less than a point on spambase and digits
 _SMALLEST_PROBABILITY = 1e-6
-# Newton's method inverts a matrix of (features x classes) squared: 8 MB at a thousand.
-_MAX_NEWTON_WEIGHTS = 1000
 
 
 class LabelDisagreement:
@@ -46,14 +40,12 @@ class LabelDisagreement:
         return scores
 
     def _fit(self, features: Matrix, labels: Integers) -> Any:
-        weights = features.shape[1] * self._trusted.n_classes
-        return LogisticRegression(
-            C=_INVERSE_PENALTY,
-            solver="newton-cholesky" if weights <= _MAX_NEWTON_WEIGHTS else "lbfgs",
+        return fit_plain_model(
+            features,
+            labels,
+            n_classes=self._trusted.n_classes,
             class_weight="balanced",  # a rare class must not look odd for being rare
-            tol=1e-6,
-            max_iter=300,
-        ).fit(features.astype(np.float64), labels)
+        )
 
 
 def _loss(model: Any, features: Matrix, labels: Integers) -> Reals:

@@ -31,6 +31,7 @@ from retraining.spec.production import (
     Day,
     FeedbackFormat,
     FeedbackPolicy,
+    MonitoredMetric,
     MonitoringPolicy,
     TrafficSpec,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "LinearArchitecture",
     "Metric",
     "MlpArchitecture",
+    "MonitoredMetric",
     "MonitoringPolicy",
     "NotificationPolicy",
     "NotifierSpec",

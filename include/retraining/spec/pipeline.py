@@ -78,19 +78,35 @@ class PipelineSpec(Frozen):
                     f" from the columns of a row, found {sorted(own)}"
                 )
         if self.feedback is not None:
-            source = next((s for s in self.sources if s.name == self.feedback.source), None)
-            if source is None or source.trust != "untrusted" or source.key_id is None:
-                raise ValueError(
-                    f"feedback.source: {self.feedback.source} must be one of the sources, with"
-                    " trust: untrusted and a key_id, which signs the closed batches"
-                )
+            self._check_feedback(self.feedback)
         if self.monitoring is not None and self.label.positive is None:
-            needy = {"precision", "recall", "f1", "auc"} & {
-                *self.monitoring.metrics,
-                *self.monitoring.ranges,
-            }
+            needy = {"precision", "recall", "f1"} & set(self.monitoring.measured)
             if needy:
                 raise ValueError(f"monitoring: {sorted(needy)} need label.positive")
+
+    def _check_feedback(self, feedback: FeedbackPolicy) -> None:
+        source = next((s for s in self.sources if s.name == feedback.source), None)
+        if source is None or source.trust != "untrusted" or source.key_id is None:
+            raise ValueError(
+                f"feedback.source: {feedback.source} must be one of the sources, with"
+                " trust: untrusted and a key_id, which signs the closed batches"
+            )
+        if source.format != "parquet":
+            raise ValueError(
+                f"feedback.source: batches are handed over as Parquet; give"
+                f" {feedback.source} format: parquet"
+            )
+        if not feedback.min_items <= feedback.max_items <= source.max_rows:
+            raise ValueError(
+                f"feedback.max_items: expected at least min_items ({feedback.min_items})"
+                f" and at most the max_rows of {source.name} ({source.max_rows}), else its"
+                f" batches are refused; found {feedback.max_items}"
+            )
+        if source.on_refusal != "leave_out":
+            raise ValueError(
+                "feedback.source: a week without feedback, or with harmful feedback, goes on;"
+                f" give {feedback.source} on_refusal: leave_out"
+            )
 
     def _check_slices(self, known: set[str]) -> None:
         numbers = {feature.name for feature in self.features if feature.kind == "number"}

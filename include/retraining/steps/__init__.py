@@ -11,7 +11,17 @@ from retraining.mirror import open_mirror
 from retraining.recording import StepResult
 from retraining.settings import Settings
 from retraining.signed_chain import TrustHistory
-from retraining.steps import concluding, pinning, receiving, screening, training
+from retraining.steps import (
+    concluding,
+    feedback,
+    incident_messages,
+    monitoring,
+    pinning,
+    receiving,
+    rollback,
+    screening,
+    training,
+)
 from retraining.steps.workbench import Log, Workbench
 from retraining.store import S3ClientFactory, open_store
 
@@ -29,6 +39,13 @@ class StepRunner(Workbench):
     validate = training.validate
     decide = concluding.decide
     promote = concluding.promote
+    close_feedback = feedback.close_feedback
+    request_rollback = rollback.request_rollback
+    restore = rollback.restore
+    monitor = monitoring.monitor
+    newest_monitored = incident_messages.newest_monitored
+    unsent_incidents = incident_messages.unsent_incidents
+    note_sent = incident_messages.note_sent
 
 
 def open_step_runner(

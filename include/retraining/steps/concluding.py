@@ -118,6 +118,11 @@ def _append(
             f" {verified.decision.verdict}{', a dry run' * verified.decision.dry_run}, so"
             " nothing is promoted, whatever the task's colour says."
         )
+    if not verified.replayed:
+        raise RegistryMovedError(
+            "The code changed since this run was pinned, so its decision cannot be checked any"
+            " more. Start the week again."
+        )
     trust = bench.trust.named(verified.pinned.run.trust_list)
     if trust.digest != bench.trust.latest.digest:
         raise RegistryMovedError(
@@ -140,7 +145,7 @@ def _concluded(
     bench: Workbench, pinned: PinnedContext, registry: Registry
 ) -> StepResult[GateDecision] | None:
     """The decision of this very run, when the gate was killed after it had appended it."""
-    if not registry.links:
+    if not registry.links or registry.links[-1].record.verdict == "ROLLBACK":
         return None
     earlier = bench.decision(registry.links[-1].record.decision)
     if earlier.report.pinned_run == pinned.digest:

@@ -32,8 +32,7 @@ def pin(
     registry = bench.registry(model)
     if (last := registry.last_promoted_week) and week <= last:
         raise NothingToDo(
-            f"Nothing to do: {last} is promoted already (version {registry.version});"
-            f" run a later week than {week}."
+            f"Nothing to do: {last} is promoted already; run a later week than {week}."
         )
     if week > (current := week_of(datetime.now(UTC).date())):
         raise ConfigError(f"{week} lies in the future; the current week is {current}.")
@@ -50,8 +49,8 @@ def pin(
         policy=Digest.of(canonical_json(spec.policy())),
         code_version=code_version(),
         trust_list=bench.trust.latest.digest,
-        reference=_pin_data(bench, spec.reference, "reference"),
-        holdout=_pin_data(bench, spec.holdout, "holdout"),
+        reference=pin_data(bench, spec.reference, "reference"),
+        holdout=pin_data(bench, spec.holdout, "holdout"),
         registry_head=registry.head,
         champion=registry.champion,
         left_out=tuple(sorted(left_out)),
@@ -73,7 +72,8 @@ def pin(
     )
 
 
-def _pin_data(bench: Workbench, data: PinnedData, role: str) -> Digest:
+def pin_data(bench: Workbench, data: PinnedData, role: str) -> Digest:
+    """Keep vetted data in the store, once; raises ConfigError when it is not what is pinned."""
     if bench.store.exists(data.digest):
         return data.digest
     inbox = bench.inbox(bench.settings.resolve(data.uri))

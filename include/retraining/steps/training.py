@@ -98,6 +98,7 @@ def _train(
         workdir=trainer_folder,
         on_line=lambda line: bench.log(f"trainer: {line}"),
     )
+    bench.log(f"The trainer's network isolation: {model.isolation}.")
     manifest = save_model(
         bench.store,
         weights=model.weights,
@@ -120,6 +121,7 @@ def _train(
             charges=tuple(link.digest for link in ledger if link.record.request == request),
             ledger_head=ledger[-1].digest,
             versions=model.versions,
+            isolation=model.isolation,
         ),
         {
             "model": manifest,

@@ -16,9 +16,9 @@ from retraining.records import Block, GateDecision, PinnedRun, Record, Step
 from retraining.registry import HeadMemory, Registry
 from retraining.settings import Settings
 from retraining.signed_chain import TrustHistory, registry_chain
-from retraining.spec import PinnedData, parse_spec
+from retraining.spec import PinnedData, PipelineSpec, parse_spec
 from retraining.step_requests import PinnedContext, code_version
-from retraining.store import Inbox, S3ClientFactory, Store, open_inbox
+from retraining.store import Inbox, Outbox, S3ClientFactory, Store, open_inbox, open_outbox
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,28 +114,36 @@ class Workbench:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def pinned_frame(self, pinned: PinnedContext, role: str, workdir: Path) -> "pd.DataFrame":
-        """The rows of `reference` or `holdout`, by the digest that the spec pins."""
-        data: PinnedData = getattr(pinned.spec, role)
+        """The rows of `reference` or `holdout`, by the digest that the run's spec pins."""
+        return self.vetted_frame(pinned.spec, role, workdir)
+
+    def vetted_frame(self, spec: PipelineSpec, role: str, workdir: Path) -> "pd.DataFrame":
+        """The rows of `reference` or `holdout`, by the digest that `spec` pins."""
+        data: PinnedData = getattr(spec, role)
         folder = workdir / role
         if not folder.exists():
             folder.mkdir()
             self.store.fetch(data.digest, folder / "raw")
         return read_pinned(
-            folder / "raw", name=role, file_format=data.format, spec=pinned.spec, workdir=folder
+            folder / "raw", name=role, file_format=data.format, spec=spec, workdir=folder
         )
 
-    def inbox(self, uri: str, week: str = "") -> Inbox:
-        """Where a provider delivers; `{week}` in `uri` is the part that the provider names.
+    def inbox(self, uri: str, week: str = "", *, part: str = "{week}") -> Inbox:
+        """Where a provider delivers; `part` of `uri` is what the provider names: a week, a day.
 
         Links are followed down to the folder before it, which is ours, and refused from there on:
         else a provider could make the week a link to our keys.
         """
-        ours = uri.partition("{week}")[0].rpartition("/")[0]
+        ours = uri.partition(part)[0].rpartition("/")[0]
         return open_inbox(
-            uri.replace("{week}", week),
+            uri.replace(part, week),
             client_factory=self._client_factory,
             trusted_parent=Path(ours) if week and "://" not in uri else None,
         )
+
+    def outbox(self, uri: str, week: str) -> Outbox:
+        """Where we hand over a batch of our own; `{week}` in `uri` is its week."""
+        return open_outbox(uri.replace("{week}", week), client_factory=self._client_factory)
 
     def recorder(self, pinned: PinnedContext | None = None) -> Recorder:
         """Records steps under the trust list of the run, or the newest before it is pinned."""

@@ -7,7 +7,8 @@ opened. So the verifier, and everyone who keeps the store in a directory, needs 
 from retraining.store.base import MAX_BYTES_IN_MEMORY, MAX_RECORD_BYTES, Store
 from retraining.store.directory import DirectoryStore
 from retraining.store.inbox import MANIFEST_NAME, MANIFEST_SUFFIX, Inbox, InboxFile
-from retraining.store.opening import S3ClientFactory, open_inbox, open_store
+from retraining.store.opening import S3ClientFactory, open_inbox, open_outbox, open_store
+from retraining.store.outbox import Outbox, file_name
 
 __all__ = [
     "MANIFEST_NAME",
@@ -17,8 +18,11 @@ __all__ = [
     "DirectoryStore",
     "Inbox",
     "InboxFile",
+    "Outbox",
     "S3ClientFactory",
     "Store",
+    "file_name",
     "open_inbox",
+    "open_outbox",
     "open_store",
 ]

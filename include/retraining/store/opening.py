@@ -1,4 +1,4 @@
-"""From an address in the settings or in a spec to a store or an inbox."""
+"""From an address in the settings or in a spec to a store, an inbox or an outbox."""
 
 import importlib
 import re
@@ -11,6 +11,7 @@ from retraining.errors import ConfigError
 from retraining.store.base import Store
 from retraining.store.directory import DirectoryStore
 from retraining.store.inbox import Inbox, LocalInbox
+from retraining.store.outbox import LocalOutbox, Outbox
 
 S3ClientFactory = Callable[[], Any]  # returns a boto3 S3 client
 
@@ -50,6 +51,13 @@ def open_inbox(
     if _is_s3(uri):
         return cast(Inbox, _s3_module("s3_inbox").open_s3_inbox(uri, client_factory))
     return LocalInbox(Path(uri), trusted_parent=trusted_parent)
+
+
+def open_outbox(uri: str | Path, *, client_factory: S3ClientFactory | None = None) -> Outbox:
+    """Return the outbox at `uri`: a folder, or a single file if its name ends in .parquet."""
+    if _is_s3(uri):
+        return cast(Outbox, _s3_module("s3_outbox").open_s3_outbox(uri, client_factory))
+    return LocalOutbox(Path(uri))
 
 
 def _is_s3(uri: str | Path) -> bool:

@@ -12,10 +12,20 @@ from airflow.sdk import DAG
 from retraining.errors import SpecError
 from retraining.settings import Settings
 from retraining.spec import PipelineSpec, find_specs, load_spec
+from retraining_airflow.dag_factory.feedback import build_feedback
+from retraining_airflow.dag_factory.monitoring import build_monitoring
+from retraining_airflow.dag_factory.rollback import build_rollback
 from retraining_airflow.dag_factory.weekly import build_weekly
 from retraining_airflow.settings import DagSettings
 
-__all__ = ["build_dags", "build_weekly", "check_pipeline_files"]
+__all__ = [
+    "build_dags",
+    "build_feedback",
+    "build_monitoring",
+    "build_rollback",
+    "build_weekly",
+    "check_pipeline_files",
+]
 
 Build = Callable[[PipelineSpec, DagSettings], DAG | None]
 

@@ -7,6 +7,9 @@ retries when something broke.
 """
 
 from retraining_airflow.operators.base import SCHEDULER, RetrainingOperator, champion_asset
+from retraining_airflow.operators.feedback import CloseFeedbackOperator
+from retraining_airflow.operators.monitoring import AlertOperator, MonitorOperator
+from retraining_airflow.operators.rollback import RequestRollbackOperator, RestoreOperator
 from retraining_airflow.operators.weekly import (
     GateOperator,
     IngestOperator,
@@ -20,11 +23,16 @@ from retraining_airflow.operators.weekly import (
 
 __all__ = [
     "SCHEDULER",
+    "AlertOperator",
+    "CloseFeedbackOperator",
     "GateOperator",
     "IngestOperator",
+    "MonitorOperator",
     "PinOperator",
     "PromoteOperator",
     "ProvenanceOperator",
+    "RequestRollbackOperator",
+    "RestoreOperator",
     "RetrainingOperator",
     "ScreenOperator",
     "TrainOperator",

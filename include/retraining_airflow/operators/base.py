@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from retraining.errors import NothingToDo, RetrainingError
+from retraining.errors import ConfigError, NothingToDo, RetrainingError
 from retraining_airflow.settings import s3_client_factory
 
 if TYPE_CHECKING:
@@ -63,6 +63,20 @@ class RetrainingOperator(BaseOperator):
             log=lambda line: self.log.info("%s", line),
             client_factory=s3_client_factory(settings.store_connection),
         )
+
+
+def reason_of(context: "Context") -> str:
+    """Why this run was started: what the form says, or that the scheduler did it.
+
+    Raises:
+        ConfigError: Somebody started it by hand and says no reason.
+    """
+    run_type = context["dag_run"].run_type
+    reason = str(context["params"].get("reason") or "").strip()
+    if not reason and run_type == "manual":
+        raise ConfigError("Say why this run is started by hand: its form has no reason.")
+    # The enumeration's own text would be `DagRunType.SCHEDULED`.
+    return reason or str(getattr(run_type, "value", run_type))
 
 
 def champion_asset(model: str) -> Asset:

@@ -4,9 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule
 
-from retraining.errors import ConfigError, EvidenceError, NothingToDo, RetrainingError
+from retraining.errors import EvidenceError, NothingToDo, RetrainingError
 from retraining_airflow.notifications import GateRefused, check_notifiers
-from retraining_airflow.operators.base import RetrainingOperator, champion_asset, shown_in_log
+from retraining_airflow.operators.base import (
+    RetrainingOperator,
+    champion_asset,
+    reason_of,
+    shown_in_log,
+)
 from retraining_airflow.xcom import digests_of, one_digest, parse_digests
 
 if TYPE_CHECKING:
@@ -27,15 +32,12 @@ class PinOperator(RetrainingOperator):
         from retraining.registry import previous_week, week_of
 
         form, dag_run = context["params"], context["dag_run"]
-        reason = form.get("reason") or ""
-        if not reason.strip() and dag_run.run_type == "manual":
-            raise ConfigError("Say why this run is started by hand: its form has no reason.")
         result = steps.pin(
             self.model,
             form.get("week") or previous_week(week_of(dag_run.run_after.date())),
             left_out=form.get("leave_out") or (),
             dry_run=bool(form.get("dry_run")),
-            reason=reason.strip() or str(dag_run.run_type),
+            reason=reason_of(context),
         )
         check_notifiers(steps.pinned(result.attestation.digest).spec.notifications)
         return digests_of([result])

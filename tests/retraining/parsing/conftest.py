@@ -72,6 +72,7 @@ def parse(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Parse:
             rows=work / ROWS,
             faults=work / FAULTS,
             n_rows=answer.n_rows,
+            rows_of_files=answer.rows_of_files,
             n_faulty=answer.n_faulty,
             fault_counts=answer.fault_counts,
         )

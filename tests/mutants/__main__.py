@@ -1,0 +1,114 @@
+"""Takes each check out once and sees its test go red: `make mutants`.
+
+A test that stays green without the check that it is about proves nothing. Each row of the table is
+one check, the text that switches it off, and the tests that have to notice. It runs in a copy of
+the tree with an environment of its own, so that child processes are mutated too; nothing here
+touches the working tree.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.production import PRODUCTION
+from tests.mutants.weekly import WEEKLY
+
+MUTANTS = (*WEEKLY, *PRODUCTION)
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS_A_MUTANT = 300
+
+
+class Bench:
+    """A copy of the tree with an interpreter whose packages come from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = folder / "tree"
+        for name in ("include", "tests", "dags"):
+            ignored = shutil.ignore_patterns("__pycache__", "images")
+            shutil.copytree(ROOT / name, self.tree / name, ignore=ignored)
+        for name in ("pyproject.toml", "requirements.lock", "requirements-trainer.lock"):
+            shutil.copy(ROOT / name, self.tree / name)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        self.python = folder / "venv" / "bin" / "python"
+        packages = folder / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        paths = f"{self.tree}/include\n{sysconfig.get_paths()['purelib']}\n"
+        (packages / "site-packages" / "mutants.pth").write_text(paths)
+
+    def pytest(self, test: str, only: str) -> subprocess.CompletedProcess[str]:
+        """Run the tests of one mutant."""
+        command = [self.python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        return subprocess.run(
+            [*command, "--tb=line", "-m", "not trainer and not airflow", test, "-k", only],
+            cwd=self.tree,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "STRICT": ""},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_A_MUTANT,
+            check=False,
+        )
+
+    def survives(self, mutant: Mutant) -> str:
+        """Why the mutant was not noticed; empty when its test went red."""
+        folder = self.tree / "include" / "retraining"
+        edits = ((mutant.file, mutant.old, mutant.new), *mutant.too)
+        originals = {folder / file: (folder / file).read_text() for file, _, _ in edits}
+        mutated = dict(originals)
+        for file, old, new in edits:
+            if (found := mutated[folder / file].count(old)) != 1:
+                return f"its text stands {found} times in {file}"
+            mutated[folder / file] = mutated[folder / file].replace(old, new)
+        for path, text in mutated.items():
+            path.write_text(text)
+        try:
+            ran = self.pytest(mutant.test, mutant.only)
+        except subprocess.TimeoutExpired:
+            return ""  # a check against waiting for ever, seen to be missed
+        finally:
+            for path, text in originals.items():
+                path.write_text(text)
+        if ran.returncode == 1 and " failed" in ran.stdout:
+            return ""
+        said = (ran.stdout.strip().splitlines() or ["nothing"])[-1]
+        return f"pytest ended with {ran.returncode}: {said}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay the table; exit status 1 when a mutant survives."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="mutants whose check contains this text")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if options.only in mutant.check]
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        benches: Queue[Bench] = Queue()
+        for number in range(min(options.jobs, len(chosen))):
+            benches.put(Bench(Path(folder) / str(number)))
+
+        def run(mutant: Mutant) -> str:
+            bench = benches.get()
+            try:
+                return bench.survives(mutant)
+            finally:
+                benches.put(bench)
+
+        survived = 0
+        with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
+            for mutant, why in zip(chosen, pool.map(run, chosen), strict=True):
+                survived += bool(why)
+                state = f"SURVIVED: {why}" if why else "noticed"
+                print(f"{mutant.check:50} {mutant.test.rpartition('/')[2]:32} {state}", flush=True)
+    print(f"{len(chosen) - survived} passed, {survived} failed")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
