@@ -61,8 +61,19 @@ mutants: setup-dev ## take each check out once and see its test go red
 COMPILE = $(UV) pip compile --quiet --generate-hashes --python-version 3.11 \
 	--no-header --no-emit-index-url --no-emit-find-links
 lock: | $(filter .uv/%,$(UV)) ## make the locks again
-	for name in requirements{,-trainer,-dev,-mlflow,-uv}; do \
+	for name in requirements{,-trainer,-dev,-mlflow,-cluster,-uv}; do \
 		$(COMPILE) $(ARGS) $$name.txt -o $$name.lock || exit 1; done
+
+##@ A team's stack
+.PHONY: compose-secrets compose-base compose-test
+compose-secrets: ## passwords, tokens and .env for docker compose; changes nothing that is there
+	python3 include/deploy/make_secrets.py $(ARGS)
+
+compose-base: ## stand-ins for the stack's images from Debian packages, where no registry is reachable (root)
+	tests/compose/engine.sh tests/compose/stand_ins.sh
+
+compose-test: setup-dev ## the whole stack: three weeks on its workers, one of them killed; ARGS=--keep leaves a failure up
+	tests/compose/engine.sh $(PY) tests/compose/run.py $(ARGS)
 
 # What follows are stamps: an environment is made anew when its lock changes.
 .uv/bin/uv: requirements-uv.lock

@@ -2,7 +2,7 @@
 # Install the Debian packages that the suites need and this machine lacks. Needs root.
 set -euo pipefail
 
-needed=(git make python3 python3-venv openssl jq libgomp1 chromium fonts-dejavu-core
+needed=(git make python3 python3-venv openssl jq libgomp1 chromium fonts-dejavu-core postgresql
         radosgw ceph-mon ceph-osd ceph-mgr ceph-common)
 missing=()
 for package in "${needed[@]}"; do
