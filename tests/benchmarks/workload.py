@@ -70,6 +70,8 @@ def add_workload(workspace: Workspace, rows: int, *, linear: bool = False) -> Wo
     model = f"{_MODEL}_{rows}"
     workspace = replace(workspace, model=model)
     raw = yaml.safe_load((REPOSITORY / "include" / "pipelines" / f"{_MODEL}.yaml").read_text())
+    del raw["feedback"]  # users, whose batch is closed and not delivered
+    raw["sources"] = [source for source in raw["sources"] if source["name"] in SOURCES]
     for source in raw["sources"]:
         uri = f"inbox/{model}/{source['name']}/{{week}}"
         source |= {"uri": uri, "max_bytes": 10**10, "max_rows": rows, "min_rows": 1}

@@ -141,7 +141,7 @@ def test_on_the_schedule_the_last_full_week_is_closed_without_a_reason(
 
     said = CloseFeedbackOperator(task_id="x", model="m").run_step(steps, context)
 
-    assert (asked, said) == ({"model": "m", "week": "2026-W07", "reason": ""}, "sha256:0")
+    assert (asked, said) == ({"model": "m", "week": "2026-W07", "reason": "scheduled"}, "sha256:0")
 
 
 @pytest.mark.timeout(900)

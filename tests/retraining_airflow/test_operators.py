@@ -178,7 +178,7 @@ def test_one_record_is_not_two() -> None:
 
 
 def test_messages_are_broken_into_lines_that_the_log_view_shows_whole() -> None:
-    from retraining_airflow.operators import shown_in_log
+    from retraining_airflow.operators.base import shown_in_log
 
     text = f"HOLD: {'some words ' * 30}; full report: retraining show {ONE}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.airflow_server import AirflowServer
+from tests.fixtures.airflow_server import AirflowServer, eventually
 from tests.fixtures.workspace import WEEKS, flip_labels
 
 pytestmark = [
@@ -71,10 +71,12 @@ def test_the_log_of_a_red_gate_shows_its_whole_sentence_without_scrolling(
         assert 0 < bottom < HEIGHT
 
 
-def test_the_form_of_a_scheduled_dag_demands_a_reason(
+def test_a_scheduled_dag_runs_from_its_form_which_demands_a_reason_and_on_its_schedule(
     airflow_server: AirflowServer, page: Any
 ) -> None:
-    workspace = airflow_server.workspace.add_model("scheduled_filter", {"schedule": "0 3 * * 1"})
+    workspace = airflow_server.workspace.add_model(
+        "scheduled_filter", {"schedule": "0 3 * * 1"}, weeks=[WEEKS[0]]
+    )
     dag_id = f"secure_retraining__{workspace.model}"
     airflow_server.wait_for_dag(dag_id, paused=True)
 
@@ -87,3 +89,17 @@ def test_the_form_of_a_scheduled_dag_demands_a_reason(
     page.locator("[name=element_reason]").fill("vendor delivered late")
     page.get_by_text("This field is required").wait_for(state="hidden")
     assert trigger.is_enabled()
+    page.locator("[name=element_week]").fill(WEEKS[0])
+    trigger.click()
+    airflow_server.wait_for_dag(dag_id)  # let loose, the schedule's last slot is due as well
+
+    def ended() -> dict[str, str] | None:
+        runs = airflow_server.get(f"dags/{dag_id}/dagRuns")["dag_runs"]
+        states = {run["run_type"]: run["state"] for run in runs}
+        return states if {*states.values()} <= {"success", "failed"} and len(runs) == 2 else None
+
+    # Nobody delivered the last full week, so the scheduler's run of it ends in a red gate.
+    assert eventually(ended, seconds=300) == {"manual": "success", "scheduled": "failed"}
+    verdicts = {entry.week: entry.verdict for entry in workspace.registry()}
+    assert verdicts.pop(WEEKS[0]) == "PROMOTE"
+    assert set(verdicts.values()) == {"HOLD"}
