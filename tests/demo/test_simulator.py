@@ -17,6 +17,8 @@ from retraining.steps import open_step_runner
 from retraining.weekly import run_week
 from tests.fixtures.workspace import numpy_trainer
 
+pytestmark = pytest.mark.slow  # a champion is trained
+
 WEEK = "2026-W41"
 RING = Crowd(n_liars=12, n_lies=20, victim="3", target="8")
 

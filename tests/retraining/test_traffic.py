@@ -19,6 +19,8 @@ from tests.fixtures.traffic import (
 )
 from tests.fixtures.workspace import Workspace, make_workspace
 
+pytestmark = pytest.mark.slow  # each day is parsed in children
+
 DAY, NEXT = "2026-02-10", "2026-02-11"
 
 Read = Callable[..., Traffic]
