@@ -39,7 +39,7 @@ setup-dev: setup .venv/.dev ## add the development tools
 setup-mlflow: .venv-mlflow/.made ## a real MLflow server, for the tests that want one
 
 test: setup-dev ## the whole suite; STRICT=1 makes a skip a failure, ARGS goes to pytest
-	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not radosgw" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not radosgw" $(ARGS)
 
 check: setup-dev ## format, lint, types, import contracts, unit tests
 	.venv/bin/ruff format --check

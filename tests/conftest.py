@@ -20,6 +20,11 @@ pytest_plugins = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Servers first: their files have few tests and take long, and would be the last to end."""
+    items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
+
+
 def _skips(config: pytest.Config) -> list[str]:
     """Return one line per skip, or none in a worker of xdist: its controller counts them all."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
