@@ -1,25 +1,21 @@
 """What happens around the serving model: traffic, users' feedback, monitoring."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from retraining.spec.base import Column, Cron, Fraction, Frozen, Name
 from retraining.spec.policies import Limit
-from retraining.spec.sources import CsvFormat, FileFormat
+from retraining.spec.sources import CsvFormat, FileFormat, csv_shorthand
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-
-
-def _with_csv_shorthand(value: Any) -> Any:
-    return {"csv": {}} if value == "csv" else value
 
 
 FeedbackFormat = Annotated[
     Literal["json_lines", "parquet"] | CsvFormat,
     BeforeValidator(
-        _with_csv_shorthand,
+        csv_shorthand,
         json_schema_input_type=Literal["json_lines", "parquet", "csv"] | CsvFormat,
     ),
 ]

@@ -35,13 +35,14 @@ class CsvFormat(Frozen):
 Format = Literal["parquet"] | CsvFormat
 
 
-def _csv_shorthand(value: Any) -> Any:
+def csv_shorthand(value: Any) -> Any:
+    """`format: csv` is CSV in its usual dialect."""
     return {"csv": {}} if value == "csv" else value
 
 
 FileFormat = Annotated[
     Format,
-    BeforeValidator(_csv_shorthand, json_schema_input_type=Literal["parquet", "csv"] | CsvFormat),
+    BeforeValidator(csv_shorthand, json_schema_input_type=Literal["parquet", "csv"] | CsvFormat),
 ]
 
 
