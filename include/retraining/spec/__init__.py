@@ -28,7 +28,6 @@ from retraining.spec.policies import (
 )
 from retraining.spec.production import (
     DailyFiles,
-    Day,
     FeedbackFormat,
     FeedbackPolicy,
     MonitoredMetric,
@@ -58,7 +57,6 @@ __all__ = [
     "CsvDialect",
     "CsvFormat",
     "DailyFiles",
-    "Day",
     "Feature",
     "FeedbackFormat",
     "FeedbackPolicy",

@@ -9,9 +9,6 @@ from retraining.spec.base import Column, Cron, Fraction, Frozen, Name
 from retraining.spec.policies import Limit
 from retraining.spec.sources import CsvFormat, FileFormat, csv_shorthand
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-
-
 FeedbackFormat = Annotated[
     Literal["json_lines", "parquet"] | CsvFormat,
     BeforeValidator(
