@@ -206,7 +206,8 @@ class MlflowMirror(Mirror):
                 profile=json.dumps(profile),
             )
             tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest.hex)]
-            client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+            inputs = [DatasetInput(dataset, tags)]
+            _again_if_raced(lambda: client.log_inputs(run_id, datasets=inputs))
 
         self._with_run(run, write)
 
@@ -231,23 +232,36 @@ class MlflowMirror(Mirror):
             )
 
     def _ensure_model(self, client: Any, model: str) -> None:
-        if not client.search_registered_models(f"name='{model}'"):
-            client.create_registered_model(model)
+        def ensure() -> None:
+            if not client.search_registered_models(f"name='{model}'"):
+                client.create_registered_model(model)
+
+        _again_if_raced(ensure)
+
+
+def _again_if_raced(write: Callable[[], object]) -> None:
+    """Write, and once more where MLflow refuses.
+
+    Its server looks whether a row is there and then inserts it: of two tasks that write the same
+    one at once, the second is refused, and finds it there when it asks again.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        write()
+    except MlflowException:
+        write()
 
 
 def _experiment_id(client: Any, model: str) -> str:
     """The MLflow experiment of a model; tasks run side by side, and one of them makes it."""
-    from mlflow.exceptions import MlflowException
 
-    experiment = client.get_experiment_by_name(model)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(model))
-        except MlflowException:
-            experiment = client.get_experiment_by_name(model)
-            if experiment is None:
-                raise
-    return str(experiment.experiment_id)
+    def ensure() -> None:
+        if client.get_experiment_by_name(model) is None:
+            client.create_experiment(model)
+
+    _again_if_raced(ensure)
+    return str(client.get_experiment_by_name(model).experiment_id)
 
 
 def _run_id(client: Any, run: PinnedRun) -> str:
