@@ -5,9 +5,12 @@ environment, as in CI, one skip fails the whole session.
 """
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # One fixture module may import another before pytest loads it as a plugin.
 pytest.register_assert_rewrite("tests.fixtures")
@@ -23,6 +26,25 @@ pytest_plugins = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Servers first: their files have few tests and take long, and would be the last to end."""
     items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
+
+
+class _FilesTogether(LoadFileScheduling):
+    """One worker has all files that use the Airflow server: idle, it takes a third of a core."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "airflow_server" if _uses_the_server(file) else file
+
+
+@cache
+def _uses_the_server(file: str) -> bool:
+    return "airflow_server: AirflowServer" in (_FIXTURES.parents[1] / file).read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Keep a file's tests, and those of one server, in one worker."""
+    return _FilesTogether(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def _skips(config: pytest.Config) -> list[str]:

@@ -100,6 +100,9 @@ def _make_keys(settings: Settings) -> None:
     lacking = [name for name in providers if not provider_key(settings.keys, name).exists()]
     folder = provider_key(settings.keys, "").parent
     new = [NewKey(n, "provider", create_provider_key(folder, n), holder=n) for n in lacking]
+    if not (settings.keys / "reviewer.pem").exists():
+        public = create_provider_key(settings.keys, "reviewer")
+        new.append(NewKey("reviewer", "reviewer", public))
     if new:
         change_trust(settings, add=new)
 

@@ -23,6 +23,7 @@ from retraining.records import (
     Step,
 )
 from retraining.registry import HeadMemory, Registry
+from retraining.reviews import fold, refuse_unfounded
 from retraining.rollback import VerifiedRollback, verify_rollback
 from retraining.signed_chain import (
     Link,
@@ -31,6 +32,7 @@ from retraining.signed_chain import (
     ledger_chain,
     monitoring_chain,
     registry_chain,
+    review_chain,
 )
 from retraining.store import Store
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
@@ -58,8 +60,8 @@ class VerifiedEntry:
 
 
 def models_of(store: Store) -> list[str]:
-    """Every model that has a registry, a privacy ledger or anything of production in the store."""
-    folders = ("registry", "ledger", *_PRODUCTION)
+    """Every model that has a registry, a privacy ledger, reviews or anything of production."""
+    folders = ("registry", "ledger", "reviews", *_PRODUCTION)
     names = [name for folder in folders for name in store.names(folder)]
     return sorted({name.split("/")[1] for name in names})
 
@@ -120,6 +122,37 @@ def audit_production(
             _require_same(day, (seen.day, seen.previous), (day.day, day.previous))
             _require_same(day, seen.incidents, day.incidents)
             n_entries["monitoring"] += 1
+    return n_entries
+
+
+def audit_reviews(store: Store, trust: TrustHistory, *, models: Sequence[str] = ()) -> int:
+    """Verify every review: who signed it, and that its screening named what it is about.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ChainBrokenError: At the first thing that does not hold; the message names the entry.
+    """
+    n_entries = 0
+    for model in models or models_of(store):
+        entries = [link.record for link in review_chain(store, trust, model).load()]
+        for number, entry in enumerate(entries):
+            try:
+                refuse_unfounded(
+                    store,
+                    trust,
+                    model=model,
+                    verb=entry.verb,
+                    about=entry.about,
+                    before=fold(entries[:number]),
+                    trust_version=entry.trust_version,
+                )
+            except StoreUnreachableError:
+                raise
+            except RetrainingError as error:
+                raise ChainBrokenError(f"{model} review {entry.sequence}: {error}") from error
+            n_entries += 1
     return n_entries
 
 

@@ -59,6 +59,10 @@ class RollbackRefusedError(RetrainingError):
     """The version that was asked for may not serve again, or serves already."""
 
 
+class ReviewRefusedError(RetrainingError):
+    """A review is about something that its screening did not name, or would strike other rows."""
+
+
 class TrainerError(RetrainingError):
     """The trainer did not finish, or its files are not what was asked for."""
 

@@ -12,6 +12,7 @@ from retraining.evidence import (
     LEDGER_ENTRY,
     MONITORING_ENTRY,
     REGISTRY_ENTRY,
+    REVIEW_ENTRY,
     TRUST_LIST,
 )
 from retraining.evidence.envelope import payload_digest
@@ -28,6 +29,7 @@ _CHAINS: dict[str, tuple[str, Role | None]] = {
     "ledger": (LEDGER_ENTRY, "pipeline"),
     "feedback": (FEEDBACK_ENTRY, "pipeline"),
     "monitoring": (MONITORING_ENTRY, "pipeline"),
+    "reviews": (REVIEW_ENTRY, "reviewer"),
     "trust": (TRUST_LIST, None),
 }
 
@@ -111,7 +113,7 @@ def _describe(store: Store, trust: TrustHistory, digest: Digest, name: str) -> F
     if folder == "attestations":
         return _attestation(store, trust, digest)
     predicate_type, role = _CHAINS[folder]
-    kind = {"trust": "trust list"}.get(folder, f"{folder} entry")
+    kind = {"trust": "trust list", "reviews": "review"}.get(folder, f"{folder} entry")
     if role is None:  # every version was verified against the root key when it was loaded
         known = trust.lists[digest]
         keys = {key_id: key.model_dump(mode="json") for key_id, key in known.keys.items()}

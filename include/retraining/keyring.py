@@ -28,7 +28,8 @@ from retraining.signed_chain import TrustHistory
 from retraining.store import Store, open_store
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-TEAM_ROLES: tuple[Role, ...] = ("pipeline", "promoter")  # besides the root
+NEEDED_ROLES: tuple[Role, ...] = ("pipeline", "promoter")  # besides the root
+TEAM_ROLES: tuple[Role, ...] = (*NEEDED_ROLES, "reviewer")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def provider_key(folder: Path, name: str) -> Path:
 
 
 def create_team_keys(settings: Settings, *, providers: Sequence[str] = ()) -> TrustList:
-    """Make the keys that a small team needs (root, pipeline, promoter) and the first trust list.
+    """Make a small team's keys (root, pipeline, promoter, reviewer) and the first trust list.
 
     Keys that lie there already are used as they are, so that an interrupted run can be finished.
 
@@ -138,7 +139,7 @@ def change_trust(
             )
         keys[new.key_id] = _trusted(new)
     held = {role for trusted in keys.values() for role in trusted.roles}
-    if missing := [role for role in TEAM_ROLES if role not in held]:
+    if missing := [role for role in NEEDED_ROLES if role not in held]:
         raise ConfigError(
             f"Then nobody could sign as {missing}; add a new key in the same command."
         )

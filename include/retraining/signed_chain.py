@@ -3,7 +3,7 @@
 A chain is a numbered list of envelopes, `<prefix>/0000000001.dsse.json` and on. Each record names
 the payload digest of the one before and the trust list of its day; appending is one conditional
 write, so of two writers exactly one wins. The registry, the privacy ledger, the closed batches of
-feedback and the monitored days are such chains.
+feedback, the monitored days and the reviews are such chains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from retraining.evidence import (
     LEDGER_ENTRY,
     MONITORING_ENTRY,
     REGISTRY_ENTRY,
+    REVIEW_ENTRY,
     Key,
     Role,
     Signer,
@@ -32,6 +33,7 @@ from retraining.records import (
     MonitoringEntry,
     Record,
     RegistryEntry,
+    ReviewEntry,
 )
 from retraining.store import Store
 
@@ -207,6 +209,10 @@ class SignedChain(Generic[R]):
         body: ChainedRecord = record  # type: ignore[assignment]
         if body.model != self._prefix.rpartition("/")[2]:
             raise EvidenceError(f"belongs to the model {body.model!r}: entries were exchanged.")
+        if isinstance(record, ReviewEntry) and record.reviewer != opened.key_id:
+            raise EvidenceError(
+                f"names the reviewer {record.reviewer!r}, and {opened.key_id!r} signed it."
+            )
         if body.trust_version != self._trust.named(body.trust_list).version:
             raise EvidenceError("names a trust list version that is not its list's.")
         return Link(opened.digest, opened.key_id, record)
@@ -257,6 +263,18 @@ def monitoring_chain(store: Store, trust: TrustHistory, model: str) -> SignedCha
         record_type=MonitoringEntry,
         predicate_type=MONITORING_ENTRY,
         role="pipeline",
+    )
+
+
+def review_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[ReviewEntry]:
+    """What people decided about quarantined rows of one model, written by reviewers."""
+    return SignedChain(
+        store,
+        trust,
+        prefix=f"reviews/{model}",
+        record_type=ReviewEntry,
+        predicate_type=REVIEW_ENTRY,
+        role="reviewer",
     )
 
 

@@ -40,17 +40,19 @@ def code_version() -> Digest:
     return Digest.from_hex(digest.hexdigest())
 
 
-def blocks_of(screening: ScreeningReport) -> tuple[Block, ...]:
-    """The accepted rows of a screened week, batch by batch."""
-    return tuple(
-        Block(batch=screened.batch, rows=screened.accepted)
-        for screened in screening.batches
-        if screened.accepted is not None
-    )
+def trained_blocks(screening: ScreeningReport) -> tuple[Block, ...]:
+    """Rows that a run trains on: what is left of the history, then the accepted new ones."""
+    left = [(block.batch, block.rows) for block in screening.window]
+    new = [(screened.batch, screened.accepted) for screened in screening.batches]
+    return tuple(Block(batch=batch, rows=rows) for batch, rows in (*left, *new) if rows is not None)
 
 
 def batches_of(blocks: Sequence[Block]) -> tuple[str, ...]:
-    """The batches that the privacy ledger charges when these rows are read."""
+    """The batches that the privacy ledger charges when these rows are read.
+
+    By batch and not by digest: what is left of a batch after a purge holds the same people's rows,
+    and has no fresh budget. Nothing is given back for rows that are read no more, either.
+    """
     return tuple(str(block.batch) for block in blocks)
 
 
@@ -104,7 +106,7 @@ class PinnedContext:
         )
 
     def screening(self, provenance: Mapping[str, Digest], blocks: Sequence[Block]) -> Digest:
-        """Screening of all batches against reference set and accepted history."""
+        """Screening of all batches against reference set, accepted history and reviews."""
         return self.of(
             "screening",
             spec=self.run.spec,
@@ -114,6 +116,7 @@ class PinnedContext:
             holdout=self.run.holdout,
             provenance=dict(provenance),
             blocks=[block.model_dump(mode="json") for block in blocks],
+            reviews=self.run.reviews_head,
         )
 
     def training(self, screening: Digest, blocks: Sequence[Block]) -> Digest:

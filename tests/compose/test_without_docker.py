@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.airflow,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("airflow"),
 ]
 
 DOCUMENT = (REPOSITORY / "include" / "docs" / "deployment.md").read_text()

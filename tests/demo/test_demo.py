@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.trainer,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.xdist_group("demo"),
 ]
 
 

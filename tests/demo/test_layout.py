@@ -10,7 +10,7 @@ from demo.cut_data import DATA, WEEKS
 from demo.layout import POISON, POISONED_WEEK, demo_settings, lay_out
 from retraining.digests import Digest
 from retraining.evidence import DATASET_BATCH, public_key_of
-from retraining.keyring import create_team_keys
+from retraining.keyring import change_trust, create_team_keys
 from retraining.signed_chain import TrustHistory
 from retraining.spec import PipelineSpec, SourceSpec, load_spec
 from retraining.store import open_store
@@ -70,7 +70,7 @@ def test_another_model_can_be_laid_out_later(tmp_path: Path) -> None:
 
 def test_private_keys_are_for_their_owner_only(home: Path) -> None:
     private = list((home / "keys").rglob("*.pem"))
-    assert len(private) == 3 + 7  # root, pipeline, promoter; five providers, two of feedback
+    assert len(private) == 4 + 7  # root, pipeline, promoter, reviewer; providers, two of feedback
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
@@ -145,10 +145,14 @@ def test_a_workspace_of_an_earlier_release_gets_the_keys_that_are_new(tmp_path: 
     home = tmp_path / "workspace"
     old = demo_settings(home)
     create_team_keys(old, providers=["mail_gateway_a", "mail_gateway_b", "purchased_feed"])
+    change_trust(old, remove=["reviewer"])
+    for part in ("pem", "pub.json"):
+        (old.keys / f"reviewer.{part}").unlink()
 
     settings = lay_out(home, models=["spam_filter"])
 
     root = public_key_of(settings.root_key, "root")
     trust = TrustHistory.load(open_store(settings.store), root).latest
-    assert trust.version == 2
+    assert trust.version == 3
     assert "user_feedback" in trust.keys
+    assert trust.keys["reviewer"].roles == ("reviewer",)

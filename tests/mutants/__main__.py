@@ -7,6 +7,7 @@ touches the working tree.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -15,16 +16,17 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.production import PRODUCTION
+from tests.mutants.reviews import REVIEWS
 from tests.mutants.weekly import WEEKLY
 
-MUTANTS = (*WEEKLY, *PRODUCTION)
+MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS)
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_A_MUTANT = 300
 
 
 class Bench:
@@ -38,23 +40,30 @@ class Bench:
         for name in ("pyproject.toml", "requirements.lock", "requirements-trainer.lock"):
             shutil.copy(ROOT / name, self.tree / name)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        self.python = folder / "venv" / "bin" / "python"
+        python = folder / "venv" / "bin" / "python"
         packages = folder / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
         paths = f"{self.tree}/include\n{sysconfig.get_paths()['purelib']}\n"
         (packages / "site-packages" / "mutants.pth").write_text(paths)
-
-    def pytest(self, test: str, only: str) -> subprocess.CompletedProcess[str]:
-        """Run the tests of one mutant."""
-        command = [self.python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        return subprocess.run(
-            [*command, "--tb=line", "-m", "not trainer and not airflow", test, "-k", only],
+        self._warm = subprocess.Popen(
+            [python, "-m", "tests.mutants.warm"],
             cwd=self.tree,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "STRICT": ""},
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=SECONDS_A_MUTANT,
-            check=False,
         )
+
+    def pytest(self, test: str, only: str) -> tuple[int | None, str]:
+        """Run the tests of one mutant; return exit status, None after too long, and output."""
+        options = ["-q", "-x", "-p", "no:cacheprovider", "--tb=line"]
+        arguments = [*options, "-m", "not trainer and not airflow", test, "-k", only]
+        print(json.dumps(arguments), file=self._warm.stdin, flush=True)
+        status, said = json.loads(self._warm.stdout.readline())
+        return status, said
+
+    def close(self) -> None:
+        """End its process."""
+        self._warm.communicate()
 
     def survives(self, mutant: Mutant) -> str:
         """Why the mutant was not noticed; empty when its test went red."""
@@ -69,16 +78,16 @@ class Bench:
         for path, text in mutated.items():
             path.write_text(text)
         try:
-            ran = self.pytest(mutant.test, mutant.only)
-        except subprocess.TimeoutExpired:
-            return ""  # a check against waiting for ever, seen to be missed
+            status, said = self.pytest(mutant.test, mutant.only)
         finally:
             for path, text in originals.items():
                 path.write_text(text)
-        if ran.returncode == 1 and " failed" in ran.stdout:
+        if status is None:
+            return ""  # a check against waiting for ever, seen to be missed
+        if status == 1 and " failed" in said:
             return ""
-        said = (ran.stdout.strip().splitlines() or ["nothing"])[-1]
-        return f"pytest ended with {ran.returncode}: {said}"
+        last = (said.strip().splitlines() or ["nothing"])[-1]
+        return f"pytest ended with {status}: {last}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,10 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.check]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
         benches: Queue[Bench] = Queue()
         for number in range(min(options.jobs, len(chosen))):
-            benches.put(Bench(Path(folder) / str(number)))
+            benches.put(bench := Bench(Path(folder) / str(number)))
+            stack.callback(bench.close)
 
         def run(mutant: Mutant) -> str:
             bench = benches.get()

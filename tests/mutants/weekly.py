@@ -8,6 +8,10 @@ TAMPERER = "tests/attacks/test_tamperer_of_the_store.py"
 REGISTRY = "tests/retraining/test_registry.py"
 EVIDENCE = "tests/retraining/test_evidence.py"
 RECORDING = "tests/retraining/test_recording.py"
+SCREENING = "tests/retraining/test_screening.py"
+_ENGINE = "tests/retraining/screening_engine"
+PROMISES = f"{_ENGINE}/test_promises.py"
+LIES = f"{_ENGINE}/test_weeks_with_lies.py"
 
 
 def _bad_input(
@@ -248,6 +252,111 @@ WEEKLY = (
         "            pass\n",
         "row and id and twice",
     ),
+    # --- screening --------------------------------------------------------------------------
+    Mutant(
+        "screening: the line that rows stand out from",
+        "screening/evidence.py",
+        "line = false_discovery_rate * np.arange(1, len(ordered) + 1) / len(ordered)",
+        "line = np.full(len(ordered), false_discovery_rate)",
+        PROMISES,
+        "step_up",
+    ),
+    Mutant(
+        "screening: a finding's chance",
+        "screening/transplant.py",
+        "return self.p_value <= _MAX_P and ",
+        "return ",
+        PROMISES,
+        "within_its_tolerances",
+    ),
+    Mutant(
+        "screening: a finding contradicts",
+        "screening/transplant.py",
+        " and self.contradicted >= _LEAST_CONTRADICTED",
+        "",
+        PROMISES,
+        "within_its_tolerances",
+    ),
+    Mutant(
+        "screening: values that nearly all rows have",
+        "screening/transplant.py",
+        "return columns if common.all() else columns[~common]",
+        "return columns",
+        PROMISES,
+        "rare_trigger",
+    ),
+    Mutant(
+        "screening: carriers of a pattern are purged",
+        "screening/engine.py",
+        "np.any([self.held, *self.carriers], axis=0)",
+        "np.any([self.held], axis=0)",
+        PROMISES,
+        "rare_trigger",
+    ),
+    Mutant(
+        "screening: condemned users by chance",
+        "screening/shares.py",
+        " & (chance <= _FAMILY_ERROR / len(names))",
+        "",
+        PROMISES,
+        "ring_of_users",
+    ),
+    Mutant(
+        "screening: a week is left out whole",
+        "screening/opinions.py",
+        "    if len(weeks) >= n_folds:\n",
+        "    if False:\n",
+        PROMISES,
+        "another_row_of_the_same_week",
+    ),
+    Mutant(
+        "screening: released rows are spared",
+        "screening/judging.py",
+        "mine & ~self.released",
+        "mine",
+        LIES,
+        "released_row",
+    ),
+    Mutant(
+        "screening: confirmed rows are quarantined",
+        "screening/judging.py",
+        "reasons = {**claims, CONFIRMED: confirmed}",
+        "reasons = {**claims, CONFIRMED: confirmed & ~confirmed}",
+        LIES,
+        "confirmed",
+    ),
+    Mutant(
+        "screening: the whole window is looked at",
+        "screening/judging.py",
+        "            carried |= carriers[: len(old)]\n",
+        "",
+        LIES,
+        "drip",
+    ),
+    Mutant(
+        "screening: released rows of the history",
+        "screening/__init__.py",
+        "batch: ids - reviewed.released\n",
+        "batch: ids\n",
+        LIES,
+        "drip",
+    ),
+    Mutant(
+        "screening: poison is limited by count",
+        "screening/verdicts.py",
+        "    if n_poison > most:\n",
+        "    if False:\n",
+        SCREENING,
+        "limited_by_count",
+    ),
+    Mutant(
+        "screening: classes of the reference set",
+        "screening/__init__.py",
+        "(fewest := int(counts.min())) < MIN_ROWS_PER_CLASS:",
+        "(fewest := int(counts.min())) < 0:",
+        SCREENING,
+        "check_itself",
+    ),
     # --- attacks: forger and replayer -------------------------------------------------------
     Mutant(
         "a refusal of a needed source stops the week",
@@ -397,7 +506,7 @@ WEEKLY = (
     ),
     Mutant(
         "artefacts are hashed again before promotion",
-        "verify.py",
+        "verify/__init__.py",
         "    (rehash or ArtefactCheck(store))(",
         "    (lambda _digests: None)(",
         TAMPERER,
@@ -413,7 +522,7 @@ WEEKLY = (
     ),
     Mutant(
         "a decision for this head",
-        "verify.py",
+        "verify/__init__.py",
         "pinned.run.champion) == (before.head, before.champion),\n",
         "pinned.run.champion) != (),\n",
         TAMPERER,
@@ -429,14 +538,18 @@ WEEKLY = (
     ),
     Mutant(
         "training in the ledger",
-        "verify.py",
+        "verify/__init__.py",
         "        bool(report.charges) and all(d in position for d in report.charges),\n",
         "        True,\n",
         TAMPERER,
         "delete_the_ledger",
         (
-            ("verify.py", "len(own) == len(report.charges)", "True"),
-            ("verify.py", "set(report.epsilon_by_block) == set(batches_of(blocks))", "True"),
+            ("verify/__init__.py", "len(own) == len(report.charges)", "True"),
+            (
+                "verify/__init__.py",
+                "set(report.epsilon_by_block) == set(batches_of(blocks))",
+                "True",
+            ),
         ),
     ),
     Mutant(

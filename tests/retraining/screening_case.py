@@ -10,6 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from retraining.digests import Digest
 from retraining.features import fit_preprocessing
 from retraining.records import BatchId, Refusal
+from retraining.reviews import Reviewed
 from retraining.screening import BatchRows, ScreeningResult, screen
 from retraining.spec import PipelineSpec, parse_spec
 
@@ -17,7 +18,10 @@ WEEK = "2026-W07"
 
 
 def biopsy_spec(
-    *, screening: dict[str, Any] | None = None, sources: Sequence[dict[str, Any]] = ()
+    *,
+    screening: dict[str, Any] | None = None,
+    sources: Sequence[dict[str, Any]] = (),
+    user: str | None = None,
 ) -> PipelineSpec:
     """Clinic (trusted) and feed (untrusted), with what a test changes."""
     features = load_breast_cancer()
@@ -34,6 +38,7 @@ def biopsy_spec(
             "owner": "tests@example.org",
             "label": {"column": "label", "classes": ["malignant", "benign"]},
             "row_id": "row_id",
+            "user": user,
             "features": [
                 {"kind": "number", "name": name, "min": 0, "max": 10 * float(column.max())}
                 for name, column in zip(features.feature_names, features.data.T, strict=True)
@@ -116,6 +121,7 @@ def screened(
     history: pd.DataFrame | None = None,
     holdout: Sequence[str] = (),
     reference: pd.DataFrame | None = None,
+    reviewed: Reviewed | None = None,
 ) -> ScreeningResult:
     """Screen against the first 150 biopsies."""
     spec = spec or biopsy_spec()
@@ -123,8 +129,9 @@ def screened(
     return screen(
         batches,
         reference=vetted,
-        history=history,
+        history={} if history is None else {BatchId(source="clinic", week="2026-W06"): history},
         holdout_row_ids=set(holdout),
+        reviewed=reviewed or Reviewed(),
         week=WEEK,
         spec=spec,
         encode=fit_preprocessing(spec, vetted).encode,

@@ -12,8 +12,8 @@ import yaml
 
 from retraining.features import fit_preprocessing
 from retraining.records import BatchId, FeedbackEffect
-from retraining.screening import feedback_effect
-from retraining.screening.calibration import Calibration
+from retraining.screening import engine, feedback_effect
+from retraining.screening.evidence import Evidence
 from retraining.screening.feedback_effect import (
     FeedbackJudgement,
     judge_feedback,
@@ -197,7 +197,8 @@ def test_feedback_alone_makes_no_week() -> None:
 
 # Wide enough for subtle lies to pass the judgement of single rows.
 _LENIENT = {
-    "trusted_flag_rate": 1e-6,
+    "false_discovery_rate": 1e-9,
+    "max_poison_rows_per_source": 100_000,
     "max_quarantined_share_per_source": 1.0,
     "max_quarantined_share": 1.0,
 }
@@ -356,8 +357,9 @@ def test_a_week_is_promoted_without_the_feedback_that_would_have_harmed_it(
     Promotion verifies the whole chain, so it replays the gate on what was measured.
     """
     monkeypatch.setattr(
-        Calibration, "p_values", lambda _self, scores, _labels: np.ones_like(scores)
+        Evidence, "p_values", lambda _self, evidence, _scores: np.ones_like(evidence)
     )
+    monkeypatch.setattr(engine, "find_patterns", lambda *_args, **_kwargs: [])
     _hand_over(users, _WEEKS[0], 600, lies=True)
 
     decided = users.run_week(_WEEKS[0])

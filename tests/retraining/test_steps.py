@@ -184,8 +184,10 @@ def test_screening_a_batch_again_gives_no_fresh_budget(workspace: Workspace) -> 
     """One row more or less makes other accepted rows, but the batch was read before."""
     workspace.edit_spec({"training": {"epsilon_per_run": 8, "epsilon_per_block": 8.0}})
     workspace.edit_spec({"gate": {"limits": {"accuracy": {"min": 0.0, "max": 0.1}}}})
+    workspace.edit_spec({"screening": {"false_discovery_rate": 1e-9}})
+    workspace.deliver(FIRST, ["feed"], change=flip_labels("spam", "ham", share=0.1))
     first = run(workspace, FIRST)
-    workspace.edit_spec({"screening": {"trusted_flag_rate": 0.05}})
+    workspace.edit_spec({"screening": {"false_discovery_rate": 0.3}})
     second = run(workspace, FIRST)
     assert first.screened.screening.report.n_accepted != second.screened.screening.report.n_accepted
     assert second.training is not None and second.training.report.refusal is not None

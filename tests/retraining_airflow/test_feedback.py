@@ -28,7 +28,7 @@ from tests.retraining.feedback.weeks import (
     write_lines,
 )
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.fixtures.traffic import (
 )
 from tests.fixtures.workspace import WEEKS, Workspace
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 DAYS = tuple(f"2026-02-{number}" for number in range(10, 16))
 HERE = "tests.retraining_airflow.notifiers"

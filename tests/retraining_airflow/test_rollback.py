@@ -192,7 +192,6 @@ def test_what_is_no_signed_request_for_this_model_restores_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.xdist_group("airflow")
 def test_a_real_scheduler_rolls_back_what_was_asked_for_in_the_form(
     airflow_server: AirflowServer,
 ) -> None:

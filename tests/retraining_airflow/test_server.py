@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.airflow,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("airflow"),
 ]
 
 FIRST, SECOND, *_ = WEEKS

@@ -21,7 +21,7 @@ from tests.fixtures.workspace import (
     make_workspace,
 )
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 FIRST, SECOND, THIRD, _ = WEEKS
 

@@ -4,7 +4,12 @@
 here: a command imports what it needs when it runs, so that `retraining --help` answers at once.
 """
 
-from retraining.cli import start, weeks, models, feedback, monitoring, rollback, verification, keys  # isort: skip - the order of `--help`
+# In the order of `--help`.
+# isort: off
+from retraining.cli import start, weeks, models, reviews, feedback, monitoring, rollback
+from retraining.cli import verification, keys, tables
+
+# isort: on
 from retraining.cli.common import app
 
 __all__ = [
@@ -13,8 +18,10 @@ __all__ = [
     "keys",
     "models",
     "monitoring",
+    "reviews",
     "rollback",
     "start",
+    "tables",
     "verification",
     "weeks",
 ]

@@ -21,7 +21,7 @@ def create(
         typer.Option(help="Also make the key of this provider, for a trial. Repeatable."),
     ] = None,
 ) -> None:
-    """Make the keys of a small team (root, pipeline, promoter) and the first trust list."""
+    """Make a small team's keys (root, pipeline, promoter, reviewer) and the first trust list."""
     from retraining.keyring import create_team_keys
 
     settings = settings_of(ctx)
@@ -30,7 +30,8 @@ def create(
         f"Keys of {', '.join(sorted(trust.keys))} and root in {settings.keys}; trust list version"
         f" {trust.version} in {settings.store}.\n"
         f"Now move {settings.keys / 'root.pem'} offline: it is needed only to change the list. Keep"
-        " promoter.pem on the machine that promotes, and no other.",
+        " promoter.pem on the machine that promotes, and no other; reviewer.pem belongs on the"
+        " machine of whoever reviews suspicious rows.",
         markup=False,
     )
 
@@ -64,7 +65,7 @@ def trust(
         list[str] | None, typer.Option(metavar="NAME", help="Take this key off. Repeatable.")
     ] = None,
     role: Annotated[
-        str, typer.Option(help="What the added keys may sign as: provider, pipeline or promoter.")
+        str, typer.Option(help="May sign as provider, pipeline, promoter or reviewer.")
     ] = "provider",
     holder: Annotated[str, typer.Option(help="Who holds the private key, for people.")] = "",
     root: Annotated[

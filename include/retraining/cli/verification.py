@@ -39,7 +39,7 @@ def verify(
     """
     from rich.table import Table
 
-    from retraining.audit import audit, audit_production, epsilon_of, models_of
+    from retraining.audit import audit, audit_production, audit_reviews, epsilon_of, models_of
     from retraining.errors import ConfigError
     from retraining.registry import HeadMemory
 
@@ -76,6 +76,7 @@ def verify(
         if n_weeks:
             console.print(table)
     production = audit_production(opened, trust, models=models)
+    n_reviews = audit_reviews(opened, trust, models=models)
     version = trust.latest.version
     counted = f"{n_weeks} concluded weeks"
     if n_rollbacks:
@@ -86,6 +87,8 @@ def verify(
         for name, n in production.items()
         if n
     )
+    if n_reviews:
+        counted += f", {n_reviews} review{'s' * (n_reviews > 1)}"
     for other, n in other_code.items():
         console.print(
             f"{n} of the decisions were made by the code {other}, not by this release: their gate"

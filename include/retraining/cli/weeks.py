@@ -243,6 +243,21 @@ def _print_screening(console: Console, report: ScreeningReport) -> None:
         counts = [str(n) for n in (batch.n_rows, batch.n_accepted, batch.n_quarantined)]
         table.add_row(str(batch.batch), *counts, said)
     console.print(table)
+    for number, sentence in enumerate(report.sentences, start=1):
+        console.print(f"pattern_{number}: {sentence}", markup=False)
+    for block in report.window:
+        if block.n_purged:
+            learned = ", ".join(map(str, block.learned_by)) or "none"
+            console.print(
+                f"{block.n_purged} of {block.n_rows} accepted rows of {block.batch} are taken out"
+                f" of training; versions that learned them: {learned}",
+                markup=False,
+            )
+    if not report.n_history:
+        console.print(
+            f"Judged against {report.n_reference} reference rows alone: the first weeks see less.",
+            markup=False,
+        )
     if report.refusal:
         console.print(f"refused: {report.refusal.sentence}", markup=False, style="red")
 

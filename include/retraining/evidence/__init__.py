@@ -7,7 +7,13 @@ keys, `statements` knows the predicates and reads an attestation of a step back.
 from securesystemslib.signer import Key, Signer
 
 from retraining.evidence.envelope import OpenedRecord, Statement, payload_digest, sign
-from retraining.evidence.keys import SigningKeys, create_key, public_key_of, signer_from_file
+from retraining.evidence.keys import (
+    SigningKeys,
+    create_key,
+    public_key_of,
+    signer_from_file,
+    trusted_signer,
+)
 from retraining.evidence.statements import (
     DATASET_BATCH,
     EVALUATION,
@@ -15,6 +21,7 @@ from retraining.evidence.statements import (
     LEDGER_ENTRY,
     MONITORING_ENTRY,
     REGISTRY_ENTRY,
+    REVIEW_ENTRY,
     SLSA_PROVENANCE,
     TRUST_LIST,
     VERIFICATION_SUMMARY,
@@ -33,6 +40,7 @@ __all__ = [
     "LEDGER_ENTRY",
     "MONITORING_ENTRY",
     "REGISTRY_ENTRY",
+    "REVIEW_ENTRY",
     "SLSA_PROVENANCE",
     "TRUST_LIST",
     "VERIFICATION_SUMMARY",
@@ -55,4 +63,5 @@ __all__ = [
     "sign",
     "sign_trust_list",
     "signer_from_file",
+    "trusted_signer",
 ]

@@ -70,6 +70,22 @@ def signer_from_file(path: Path, key_id: str) -> Signer:
         ) from error
 
 
+def trusted_signer(path: Path, role: Role, trust: TrustList) -> Signer:
+    """A signer for a private key file whose public part the trust list knows under `role`.
+
+    Raises:
+        ConfigError: There is no such file, or the trust list does not know it as that.
+    """
+    material = signer_from_file(path, role).public_key.to_dict()
+    for key_id, key in trust.keys_for([role]).items():
+        if key.to_dict() == material:
+            return signer_from_file(path, key_id)
+    raise ConfigError(
+        f"The {role} key {path} is not on trust list version {trust.version}. Have the root key's"
+        " holder add it: `retraining keys trust`."
+    )
+
+
 @dataclass(frozen=True)
 class SigningKeys:
     """Finds the private key of a role on this machine.
@@ -96,12 +112,4 @@ class SigningKeys:
                     f"The trust list knows no {role} key {key_id!r}; it has {sorted(trusted)}."
                 )
             return Signer.from_priv_key_uri(target, trusted[key_id])
-        found = signer_from_file(self.folder / f"{role}.pem", role)
-        material = found.public_key.to_dict()
-        for key_id, key in trusted.items():
-            if key.to_dict() == material:
-                return signer_from_file(self.folder / f"{role}.pem", key_id)
-        raise ConfigError(
-            f"The {role} key in {self.folder} is not on trust list version {trust.version}."
-            " Have the root key's holder add it: `retraining keys trust`."
-        )
+        return trusted_signer(self.folder / f"{role}.pem", role, trust)

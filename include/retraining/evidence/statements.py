@@ -27,6 +27,7 @@ REGISTRY_ENTRY = f"{NAMESPACE}/registry-entry/v1"
 LEDGER_ENTRY = f"{NAMESPACE}/ledger-entry/v1"
 FEEDBACK_ENTRY = f"{NAMESPACE}/feedback-entry/v1"
 MONITORING_ENTRY = f"{NAMESPACE}/monitoring-entry/v1"
+REVIEW_ENTRY = f"{NAMESPACE}/review-entry/v1"
 
 _MEASURING: tuple[Step, ...] = ("validation", "monitoring")
 
@@ -37,6 +38,7 @@ __all__ = [
     "LEDGER_ENTRY",
     "MONITORING_ENTRY",
     "REGISTRY_ENTRY",
+    "REVIEW_ENTRY",
     "SLSA_PROVENANCE",
     "TRUST_LIST",
     "VERIFICATION_SUMMARY",

@@ -238,5 +238,5 @@ def _result(
                 "user": [hashed(name) for name in lines.loc[votes, USER]],
             }
         ),
-        rows=rows[list(spec.table.columns)],
+        rows=rows.reindex(columns=list(spec.table.columns)),  # who asked is nobody's vote
     )

@@ -49,16 +49,21 @@ def check_columns(batch: pa.RecordBatch, table: Table, *, decimal: str) -> list[
     checked = [check_row_ids(batch.column(table.row_id))] if table.row_id else []
     if table.event_time:
         checked.append(check_times(batch.column(table.event_time)))
-    checked += [check_texts(batch.column(name), name) for name in table.texts]
+    for name in table.texts:
+        checked.append(_spared(check_texts(batch.column(name), name), name, table))
     for feature in table.features:
         found = check_feature(batch.column(feature.name), feature, decimal=decimal)
-        if feature.name in table.optional:
-            missing = f"missing:{feature.name}"
-            found = Checked(found.values, tuple(f for f in found.faults if f[0] != missing))
-        checked.append(found)
+        checked.append(_spared(found, feature.name, table))
     if table.label is not None:
         checked.append(check_labels(batch.column(table.label.column), table.label.classes))
     return checked
+
+
+def _spared(found: Checked, name: str, table: Table) -> Checked:
+    """Without the fault of a missing value, where the column is optional."""
+    if name not in table.optional:
+        return found
+    return Checked(found.values, tuple(f for f in found.faults if f[0] != f"missing:{name}"))
 
 
 def check_feature(column: pa.Array, feature: Feature, *, decimal: str) -> Checked:

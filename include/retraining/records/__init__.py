@@ -32,6 +32,12 @@ from retraining.records.registry import (
     RegistryEntry,
     RollbackRequest,
 )
+from retraining.records.reviews import (
+    MAX_ROWS_PER_REVIEW,
+    ReviewEntry,
+    ReviewSubject,
+    ReviewVerb,
+)
 from retraining.records.weekly import (
     Block,
     Check,
@@ -41,6 +47,7 @@ from retraining.records.weekly import (
     IngestReport,
     LedgerCharge,
     ModelManifest,
+    Pattern,
     PinnedRun,
     ProvenanceReport,
     ScreenedBatch,
@@ -48,9 +55,11 @@ from retraining.records.weekly import (
     SliceResult,
     TrainingReport,
     ValidationReport,
+    WindowBlock,
 )
 
 __all__ = [
+    "MAX_ROWS_PER_REVIEW",
     "BatchId",
     "Block",
     "Check",
@@ -68,12 +77,16 @@ __all__ = [
     "MonitoredValue",
     "MonitoringEntry",
     "MonitoringReport",
+    "Pattern",
     "PinnedRun",
     "ProvenanceReport",
     "Record",
     "Refusal",
     "RegisteredBatch",
     "RegistryEntry",
+    "ReviewEntry",
+    "ReviewSubject",
+    "ReviewVerb",
     "RollbackRequest",
     "ScreenedBatch",
     "ScreeningReport",
@@ -84,6 +97,7 @@ __all__ = [
     "ValidationReport",
     "Verdict",
     "Week",
+    "WindowBlock",
     "report_type",
 ]
 

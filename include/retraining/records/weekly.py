@@ -1,8 +1,8 @@
 """The chain of a weekly run, in the order of its steps."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from retraining.digests import Digest
 from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Verdict, Week
@@ -17,6 +17,7 @@ class PinnedRun(Record):
         weeks: Weeks whose batches are new: all since the last promoted one, this one last.
         attempt: How many runs of this week concluded before, plus one.
         registry_head: Payload digest of the newest registry entry; None before the first.
+        reviews_head: Payload digest of the newest review; None before the first.
         champion: Manifest digest of the serving model; None before the first.
         left_out: Sources that whoever started the run left out (`source` or `source@week`).
     """
@@ -32,6 +33,7 @@ class PinnedRun(Record):
     reference: Digest
     holdout: Digest
     registry_head: Digest | None
+    reviews_head: Digest | None = None
     champion: Digest | None
     left_out: tuple[str, ...] = ()
     dry_run: bool = False
@@ -84,6 +86,7 @@ class ScreenedBatch(Record):
 
     Attributes:
         quarantined: Rows kept and not used, counted per reason; one row may have several.
+        poison_share: Of the rows that could be read, estimated; None when none could.
         accepted: Parquet of the accepted rows in the store; None when the batch is not used.
         schema_digest: Of the columns that the rows were checked against.
     """
@@ -94,8 +97,37 @@ class ScreenedBatch(Record):
     n_accepted: int = Field(default=0, ge=0)
     n_quarantined: int = Field(default=0, ge=0)
     quarantined: dict[str, int] = Field(default_factory=dict)
+    poison_share: Interval | None = None
     accepted: Digest | None = None
     refusal: Refusal | None = None
+
+
+class Pattern(Record):
+    """Values that rows share: a trigger, or a region.
+
+    A row carries it when each column lies within the tolerance of its value and the label is that.
+
+    Attributes:
+        columns: Of numbers, by name; of categories, by name (the value is the position in the
+            declared list) or `name=category` (1 or 0); of pixels, `name[row,column,channel]`.
+        values: As delivered: a pixel is a byte.
+        tolerances: In the unit of the values, both ends inclusive.
+    """
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    values: tuple[float, ...]
+    tolerances: tuple[float, ...]
+    label: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.columns) == len(self.values) == len(self.tolerances):
+            raise ValueError("each column needs one value and one tolerance")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("a column stands once")
+        if min(self.tolerances) < 0:
+            raise ValueError("a tolerance is 0 or more")
+        return self
 
 
 class FeedbackEffect(Record):
@@ -122,13 +154,39 @@ class FeedbackEffect(Record):
         return self.difference.value < -max_loss and self.difference.high < 0
 
 
+class WindowBlock(Record):
+    """The accepted rows of an earlier batch, and what is left of them for this run.
+
+    Attributes:
+        before: Rows as the registry accepted them.
+        rows: Rows that may be trained on: the same digest when nothing was purged, None when
+            nothing is left.
+        n_rows, n_purged: Rows before, and how many of them were taken out.
+        learned_by: Versions that were trained on rows that are purged here.
+    """
+
+    batch: BatchId
+    before: Digest
+    rows: Digest | None
+    n_rows: int = Field(ge=0)
+    n_purged: int = Field(default=0, ge=0)
+    learned_by: tuple[int, ...] = ()
+
+
 class ScreeningReport(Record):
     """Which rows may be trained on, which not, and why.
 
     Attributes:
+        window: What is left of the accepted history, in the order of the registry.
+        n_reference, n_history: Rows that the new ones were judged against. Without history much
+            less is seen.
+        patterns: Values that poisoned rows share, as screening found them.
+        sentences: About each pattern, in their order.
+        thresholds: Of releases before 0.3.
         feedback: What users' feedback changes; None when the week has none.
         suspicious_parquet: `suspicious_samples.parquet`: per quarantined row its reasons.
-        suspicious_csv: The same for a spreadsheet.
+        suspicious_csv: The same for a spreadsheet, the rows with most evidence.
+        suspicious_summary: `suspicious_summary.csv`: rows per reason, source, week and class.
         refusal: Set when the week as a whole cannot be trained on.
     """
 
@@ -136,10 +194,16 @@ class ScreeningReport(Record):
     n_accepted: int = Field(ge=0)
     n_quarantined: int = Field(ge=0)
     class_counts: dict[str, int] = Field(default_factory=dict)
+    n_reference: int = Field(default=0, ge=0)
+    n_history: int = Field(default=0, ge=0)
     thresholds: dict[str, float] = Field(default_factory=dict)
     suspicious_parquet: Digest | None = None
     suspicious_csv: Digest | None = None
     feedback: FeedbackEffect | None = None
+    suspicious_summary: Digest | None = None
+    window: tuple[WindowBlock, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    sentences: tuple[str, ...] = ()
     refusal: Refusal | None = None
 
 

@@ -1,77 +1,103 @@
 """Screening: which rows may be trained on, which not, and why.
 
-Every row is judged against fixed trusted rows, the reference set and the accepted history, by two
-scores: `label_disagreement` and `isolation`. `calibration` turns a score into a decision, `judging`
-applies it to a batch, `suspicious` writes down what was quarantined, `feedback_effect` asks what
-users' feedback would change; here batches and the week are accepted or refused.
+`engine` judges rows: what would surrogates learn from them that trusted rows contradict? `claims`
+asks whose row it is, `pockets` and `shares` what follows for users and sources, `reasons` puts it
+into words, `feedback_effect` asks what users' feedback would change; here batches and the week are
+accepted or refused.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from retraining.errors import ConfigError
 from retraining.features import labels_of
 from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport
-from retraining.screening import suspicious
-from retraining.screening.feedback_effect import judge_feedback
-from retraining.screening.judging import Judge, Judged, claimed_ids, suspicious_rows
+from retraining.reviews import CONFIRMED, Reviewed
+from retraining.screening.claims import claimed_ids
+from retraining.screening.feedback_effect import Encode, judge_feedback
+from retraining.screening.judging import JudgedBatch, Progress, judge_batches, readable_batch
+from retraining.screening.reasons import is_evidence
 from retraining.screening.result import BatchRows, ScreeningResult
-from retraining.screening.trusted import Encode, trusted_rows
+from retraining.screening.shares import poison_share
+from retraining.screening.verdicts import batch_refusal, week_refusal
 from retraining.spec import PipelineSpec
 
 __all__ = ["BatchRows", "ScreeningResult", "screen"]
+
+MIN_REFERENCE_ROWS = 50
+MIN_ROWS_PER_CLASS = 5
 
 
 def screen(
     batches: Sequence[BatchRows],
     *,
     reference: pd.DataFrame,
-    history: pd.DataFrame | None,
+    history: Mapping[BatchId, pd.DataFrame],
     holdout_row_ids: Collection[str],
+    reviewed: Reviewed,
     week: str,
     spec: PipelineSpec,
     encode: Encode,
+    progress: Progress = lambda _: None,
 ) -> ScreeningResult:
     """Judge every row of every batch, then every batch, then the feedback, then the week.
 
     Args:
         batches: What was delivered, refused batches included, in any order.
         reference: The pinned, vetted rows.
-        history: Accepted rows of promoted weeks; None before the first.
+        history: Accepted rows of promoted weeks, oldest first; empty before the first.
         holdout_row_ids: Ids of the rows that are never trained on.
+        reviewed: What reviewers released and confirmed; the caller has taken confirmed rows out of
+            the history.
         week: The newest week of the run; batches of others are carried over from held weeks.
-        encode: Preprocessing: rows to float32 [n, d], each row alone.
+        encode: Preprocessing of the models: rows to float32 [n, d], each row alone.
+        progress: Is told what is being looked at.
 
     Returns:
-        The same for the same input, byte for byte.
+        The same for the same input, byte for byte, on one machine.
 
     Raises:
-        ConfigError: The reference set has too few rows of a class.
+        ConfigError: The reference set has too few rows, or too few of a class.
     """
+    _check_reference(reference, spec)
     ordered = sorted(batches, key=lambda item: (item.batch.week, item.batch.source))
-    known = () if history is None else history[spec.row_id].astype(str)
-    claims = claimed_ids(ordered, known=set(known), holdout=holdout_row_ids, spec=spec)
-    screened: list[ScreenedBatch] = []
-    accepted: dict[BatchId, pd.DataFrame] = {}
-    found: list[pd.DataFrame] = []
+    known = {str(name) for frame in history.values() for name in frame[spec.row_id]}
+    claims = claimed_ids(ordered, known=known, holdout=holdout_row_ids, spec=spec)
+    readable = {
+        delivered.batch: readable_batch(delivered, claim, reviewed, spec)
+        for delivered, claim in zip(ordered, claims, strict=True)
+        if delivered.refusal is None and delivered.rows is not None
+    }
     # One thread: how many there are must not change the order in which sums are added up.
     with threadpool_limits(limits=1):
-        trusted = trusted_rows(reference, history, spec=spec, encode=encode)
-        judge = Judge(trusted, spec, encode)
-        for batch, claim in zip(ordered, claims, strict=True):
-            if batch.refusal is not None or batch.rows is None or batch.faults is None:
-                screened.append(_unread(batch))
-                continue
-            judged = judge.judge(batch.rows, claim)
-            screened.append(_concluded(batch, judged, spec))
-            found.append(suspicious_rows(batch, judged, spec))
-            if screened[-1].refusal is None:
-                accepted[batch.batch] = batch.rows[~judged.quarantined].reset_index(drop=True)
+        found = judge_batches(
+            list(readable.values()),
+            reference=reference,
+            history=history,
+            spec=spec,
+            progress=progress,
+        )
+        screened = [
+            _concluded(readable[delivered.batch], spec)
+            if delivered.batch in readable
+            else _unread(delivered)
+            for delivered in ordered
+        ]
+        accepted = {
+            batch.batch: _accepted(readable[batch.batch])
+            for batch in screened
+            if batch.refusal is None
+        }
         judgement = judge_feedback(
-            accepted, reference=reference, history=history, spec=spec, encode=encode
+            accepted,
+            reference=reference,
+            history=pd.concat(history.values(), ignore_index=True) if history else None,
+            spec=spec,
+            encode=encode,
         )
     if judgement is not None and judgement.refusal is not None:
         screened = _without_feedback(screened, accepted, judgement.refusal, spec)
@@ -83,14 +109,37 @@ def screen(
             n_accepted=sum(batch.n_accepted for batch in used),
             n_quarantined=sum(batch.n_quarantined for batch in used),
             class_counts=counts,
-            thresholds=judge.thresholds,
+            n_reference=len(reference),
+            n_history=sum(map(len, history.values())),
+            patterns=found.patterns,
+            sentences=found.sentences,
             feedback=judgement.effect if judgement else None,
-            refusal=_week_refusal(screened, counts, week, spec),
+            refusal=week_refusal(screened, counts, week, spec),
         ),
         accepted=accepted,
-        suspicious=_joined(found),
+        suspicious=found.suspicious,
+        purged={
+            batch: ids - reviewed.released
+            for batch, ids in found.purged.items()
+            if ids - reviewed.released
+        },
         spec=spec,
     )
+
+
+def _check_reference(reference: pd.DataFrame, spec: PipelineSpec) -> None:
+    if len(reference) < MIN_REFERENCE_ROWS:
+        raise ConfigError(
+            f"The reference set of {spec.model} has {len(reference)} rows; screening needs at least"
+            f" {MIN_REFERENCE_ROWS}. Pin a larger reference set."
+        )
+    counts = np.bincount(labels_of(reference, spec), minlength=len(spec.label.classes))
+    if (fewest := int(counts.min())) < MIN_ROWS_PER_CLASS:
+        name = spec.label.classes[int(counts.argmin())]
+        raise ConfigError(
+            f"The reference set of {spec.model} has {fewest} rows of class {name!r}; screening"
+            f" needs at least {MIN_ROWS_PER_CLASS} of each class. Pin a larger reference set."
+        )
 
 
 def _unread(batch: BatchRows) -> ScreenedBatch:
@@ -101,45 +150,40 @@ def _unread(batch: BatchRows) -> ScreenedBatch:
     return ScreenedBatch(batch=batch.batch, batch_digest=batch.batch_digest, refusal=refusal)
 
 
-def _concluded(batch: BatchRows, judged: Judged, spec: PipelineSpec) -> ScreenedBatch:
-    assert batch.faults is not None  # noqa: S101 - for the type checker
-    n_rows = len(judged.quarantined) + len(batch.faults)
-    n_quarantined = int(judged.quarantined.sum()) + len(batch.faults)
+def _concluded(judged: JudgedBatch, spec: PipelineSpec) -> ScreenedBatch:
+    faults = judged.delivered.faults
+    assert faults is not None  # noqa: S101 - for the type checker
+    n_rows = len(judged.rows) + len(faults)
+    n_quarantined = int(judged.quarantined.sum()) + len(faults)
+    poison = [rows for name, rows in judged.reasons.items() if is_evidence(name)]
+    n_poison = int(np.any([np.zeros(len(judged.rows), dtype=bool), *poison], axis=0).sum())
     reasons = Counter({name: int(rows.sum()) for name, rows in judged.reasons.items()})
-    reasons.update(reason for names in batch.faults["reasons"] for reason in set(names))
+    reasons.update(reason for names in faults["reasons"] for reason in set(names))
     reasons = Counter({name: count for name, count in reasons.items() if count})
-    refusal = _batch_refusal(batch.batch, n_rows, n_quarantined, reasons, spec)
+    refusal = batch_refusal(
+        judged.batch,
+        n_rows=n_rows,
+        n_quarantined=n_quarantined,
+        n_poison=n_poison,
+        n_confirmed=int(judged.reasons[CONFIRMED].sum()),
+        reasons=reasons,
+        spec=spec,
+    )
+    rate = spec.screening.false_discovery_rate
     return ScreenedBatch(
-        batch=batch.batch,
-        batch_digest=batch.batch_digest,
+        batch=judged.batch,
+        batch_digest=judged.delivered.batch_digest,
         n_rows=n_rows,
         n_accepted=0 if refusal else n_rows - n_quarantined,
         n_quarantined=n_quarantined,
         quarantined=dict(sorted(reasons.items())),
+        poison_share=poison_share(n_poison, len(judged.rows), false_discovery_rate=rate),
         refusal=refusal,
     )
 
 
-def _batch_refusal(
-    batch: BatchId, n_rows: int, n_quarantined: int, reasons: Counter[str], spec: PipelineSpec
-) -> Refusal | None:
-    least = spec.source(batch.source).min_rows
-    if n_rows < least:
-        return Refusal(
-            code="too_few_rows",
-            sentence=f"{batch} has {n_rows} rows, expected at least {least}. Ask its owner whether"
-            " the delivery is complete.",
-        )
-    limit = spec.screening.max_quarantined_share_per_source
-    if n_quarantined > limit * n_rows:
-        named = ", ".join(f"{name} {count}" for name, count in reasons.most_common(3))
-        return Refusal(
-            code="too_many_quarantined",
-            sentence=f"{n_quarantined} of {n_rows} rows of {batch} ({n_quarantined / n_rows:.1%})"
-            f" were quarantined ({named}), expected at most {limit:.1%}. Review them in"
-            " suspicious_samples.csv.",
-        )
-    return None
+def _accepted(judged: JudgedBatch) -> pd.DataFrame:
+    return judged.rows[~judged.quarantined].reset_index(drop=True)
 
 
 def _without_feedback(
@@ -161,55 +205,9 @@ def _without_feedback(
     return remaining
 
 
-def _week_refusal(
-    screened: Sequence[ScreenedBatch], counts: dict[str, int], week: str, spec: PipelineSpec
-) -> Refusal | None:
-    """Why nothing may be trained on at all, the most telling reason first."""
-    policy = spec.screening
-    for batch in screened:
-        stops = spec.source(batch.batch.source).on_refusal == "stop" and batch.batch.week == week
-        if batch.refusal is not None and stops:
-            return Refusal(
-                code="source_refused",
-                sentence=f"{batch.batch} was refused ({batch.refusal.code}) and may stop the week:"
-                f" {batch.refusal.sentence}",
-            )
-    used = [batch for batch in screened if batch.refusal is None]
-    n_rows = sum(batch.n_rows for batch in used)
-    n_quarantined = sum(batch.n_quarantined for batch in used)
-    if n_quarantined > policy.max_quarantined_share * n_rows:
-        return Refusal(
-            code="too_many_quarantined",
-            sentence=f"{n_quarantined} of {n_rows} rows of all sources in use were quarantined,"
-            f" expected at most {policy.max_quarantined_share:.1%}. Review them in"
-            " suspicious_samples.csv.",
-        )
-    if (n_accepted := n_rows - n_quarantined) < policy.min_rows:
-        return Refusal(
-            code="too_few_rows",
-            sentence=f"{n_accepted} new rows were accepted, expected at least {policy.min_rows}."
-            " Wait for the next week, whose run takes these rows along.",
-        )
-    if sum(count > 0 for count in counts.values()) < 2:
-        return Refusal(
-            code="one_class",
-            sentence="All accepted rows are of one class, expected two or more. Ask the sources'"
-            " owners what happened to the others.",
-        )
-    return None
-
-
 def _class_counts(accepted: dict[BatchId, pd.DataFrame], spec: PipelineSpec) -> dict[str, int]:
     classes = spec.label.classes
     total = np.zeros(len(classes), dtype=np.int64)
     for frame in accepted.values():
         total += np.bincount(labels_of(frame, spec), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, total, strict=True)}
-
-
-def _joined(found: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    names = suspicious.SCHEMA.names
-    frames = [frame.reindex(columns=names) for frame in found if len(frame)]
-    if not frames:
-        return pd.DataFrame(columns=names)
-    return pd.concat(frames, ignore_index=True)

@@ -12,7 +12,7 @@ counts are multinomial: so the bootstrap is drawn from that distribution, at any
 What cannot be measured is left out: feedback is untrusted, and the week goes on without it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,11 @@ import pandas as pd
 
 from retraining.features import labels_of
 from retraining.records import BatchId, FeedbackEffect, Interval, Refusal
-from retraining.screening.calibration import Integers, Mask, Reals
 from retraining.screening.plain_model import fit_plain_model
-from retraining.screening.trusted import SEED, Encode, Matrix
+from retraining.screening.rows import SEED, Integers, Mask, Matrix, Reals
 from retraining.spec import FeedbackPolicy, PipelineSpec
+
+Encode = Callable[[pd.DataFrame], Matrix]
 
 MIN_REFERENCE_ROWS = 50
 # Bounds time and memory in a long history: of more rows some are drawn, which weigh for all.

@@ -1,169 +1,242 @@
-"""Judge every row of a batch: who it claims to be, what it holds, what its label says."""
+"""Judge the rows of all batches together, and write down for each what speaks against it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from retraining.features import labels_of
-from retraining.screening import isolation, label_disagreement
-from retraining.screening.calibration import Calibration, Integers, Mask, Reals
+from retraining.records import BatchId, Pattern
+from retraining.reviews import CONFIRMED, Reviewed
+from retraining.screening import suspicious
+from retraining.screening.engine import Effort, Judgement, judge_rows
+from retraining.screening.reasons import (
+    CONDEMNED_USER,
+    FAULT,
+    Explainer,
+    pattern_of,
+    reason_of_pattern,
+    reasons_of_held,
+    sentence_of,
+)
 from retraining.screening.result import BatchRows
-from retraining.screening.trusted import Encode, Matrix, TrustedRows
+from retraining.screening.rows import SEED, Integers, Mask, RowReader, Rows
+from retraining.screening.shares import condemned_users
 from retraining.spec import PipelineSpec
 
-IN_HOLDOUT = "in_holdout"
-DUPLICATE = "duplicate_row_id"
-
-_CHUNK_ROWS = 8192  # encoded at once
-_TRUST = ("trusted", "known", "untrusted")
-_SENTENCES = {
-    IN_HOLDOUT: "Its row id stands in the holdout, which is never trained on.",
-    DUPLICATE: "Its row id was used before, in this week or in an accepted one.",
-    label_disagreement.NAME: label_disagreement.SENTENCE,
-    isolation.NAME: isolation.SENTENCE,
-}
-_FAULT = "A value is missing, or is not what the pipeline file declares."
-_STRICT = "Far more rows of this source look so than trusted rows do, so it is judged strictly."
-
-
-class Score(Protocol):
-    """One way to see that a row is odd."""
-
-    name: str
-
-    def score(self, features: Matrix, labels: Integers) -> Reals:
-        """Of rows [m]; larger is odder."""
-
-    def trusted_scores(self) -> Reals:
-        """Of the trusted rows [n], each by a model that did not see it."""
+Progress = Callable[[str], None]
 
 
 @dataclass
-class Judged:
-    """A batch with the reasons of each quarantined row.
+class JudgedBatch:
+    """One batch that could be read.
 
     Attributes:
+        rows: m rows without a fault of value.
         reasons: Reason to the rows that have it [m].
-        quarantined: Rows with at least one reason [m].
-        scores: Score name to value and p-value of every row [m].
+        judged: Rows whose values were looked at [m]: those that nothing else stands against.
+        released: Rows that a reviewer released [m].
+        place: Where the judged rows stand among those of all batches.
     """
 
+    delivered: BatchRows
+    rows: pd.DataFrame
     reasons: dict[str, Mask]
-    quarantined: Mask
-    scores: dict[str, tuple[Reals, Reals]] = field(default_factory=dict)
-    strict: Mask = field(default_factory=lambda: np.zeros(0, dtype=bool))
-
-
-class Judge:
-    """Both scores, calibrated on the trusted rows."""
-
-    def __init__(self, trusted: TrustedRows, spec: PipelineSpec, encode: Encode) -> None:
-        self._spec = spec
-        self._encode = encode
-        self._scores: Sequence[Score] = (
-            label_disagreement.LabelDisagreement(trusted),
-            isolation.Isolation(trusted),
-        )
-        self._calibrations = {
-            score.name: Calibration(score.trusted_scores(), trusted.labels)
-            for score in self._scores
-        }
+    judged: Mask
+    released: Mask
+    place: slice = field(default_factory=lambda: slice(0, 0))
 
     @property
-    def thresholds(self) -> dict[str, float]:
-        """Per score and class the value above which a row is flagged, before any strictness."""
-        rate = self._spec.screening.trusted_flag_rate
-        return {
-            f"{name}/{label}": calibration.threshold(number, rate)
-            for name, calibration in self._calibrations.items()
-            for number, label in enumerate(self._spec.label.classes)
-        }
+    def batch(self) -> BatchId:
+        """Source and week."""
+        return self.delivered.batch
 
-    def judge(self, rows: pd.DataFrame, claims: dict[str, Mask]) -> Judged:
-        """Score the rows of one batch; `claims` are reasons that stand already."""
-        labels = labels_of(rows, self._spec)
-        values = {score.name: np.zeros(len(rows)) for score in self._scores}
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            part = slice(start, start + _CHUNK_ROWS)
-            features = self._encode(rows.iloc[part])
-            for score in self._scores:
-                values[score.name][part] = score.score(features, labels[part])
-        judged = Judged(reasons=dict(claims), quarantined=np.zeros(len(rows), dtype=bool))
-        judged.strict = np.zeros(len(rows), dtype=bool)
-        for name, calibration in self._calibrations.items():
-            rare, standing_out = calibration.flags(
-                values[name], labels, self._spec.screening.trusted_flag_rate
-            )
-            judged.reasons[name] = rare | standing_out
-            judged.strict |= standing_out & ~rare
-            judged.scores[name] = (values[name], calibration.p_values(values[name], labels))
-        for flagged in judged.reasons.values():
-            judged.quarantined |= flagged
-        return judged
+    @property
+    def quarantined(self) -> Mask:
+        """Rows with at least one reason [m]."""
+        nothing = np.zeros(len(self.rows), dtype=bool)
+        return np.asarray(np.any([nothing, *self.reasons.values()], axis=0))
+
+    def add(self, reason: str, found: Mask) -> None:
+        """Note a reason for rows that were judged [of all batches]; released rows are spared."""
+        mine = np.zeros(len(self.rows), dtype=bool)
+        mine[self.judged] = found[self.place]
+        self.reasons[reason] = mine & ~self.released
 
 
-def claimed_ids(
-    batches: Sequence[BatchRows],
-    *,
-    known: Collection[str],
-    holdout: Collection[str],
-    spec: PipelineSpec,
-) -> list[dict[str, Mask]]:
-    """Per batch the rows whose id is not theirs to use, by reason.
+@dataclass(frozen=True)
+class Findings:
+    """What was found in all batches and in the accepted history.
 
-    Of several rows with one id the first keeps it, in order of trust, risk, week and name: else an
-    untrusted source could knock out another's rows by copying their ids.
+    Attributes:
+        suspicious: Quarantined rows, with the columns of `suspicious.SCHEMA`, by evidence.
+        patterns: Found patterns and, in the same order, a sentence about each.
+        purged: Ids of accepted rows that carry a pattern, by their batch.
     """
-    order = sorted(
-        range(len(batches)),
-        key=lambda number: (
-            _TRUST.index(spec.source(batches[number].batch.source).trust),
-            batches[number].risk_score,
-            batches[number].batch.week,
-            batches[number].batch.source,
-        ),
+
+    suspicious: pd.DataFrame
+    patterns: tuple[Pattern, ...]
+    sentences: tuple[str, ...]
+    purged: dict[BatchId, frozenset[str]]
+
+
+def readable_batch(
+    delivered: BatchRows, claims: Mapping[str, Mask], reviewed: Reviewed, spec: PipelineSpec
+) -> JudgedBatch:
+    """A batch with the reasons that stand before anybody looks at its values."""
+    rows = delivered.rows
+    assert rows is not None  # noqa: S101 - for the type checker
+    confirmed = reviewed.confirmed_rows(
+        lambda name: rows[name].to_numpy(), batch=delivered.batch, n_rows=len(rows), spec=spec
     )
-    taken = set(known)
-    in_holdout = set(holdout)
-    found: list[dict[str, Mask]] = [{} for _ in batches]
-    for number in order:
-        rows = batches[number].rows
-        if rows is None:
-            continue
-        ids = rows[spec.row_id].astype(str)
-        again = ids.isin(taken) | ids.duplicated(keep="first")
-        found[number] = {
-            IN_HOLDOUT: ids.isin(in_holdout).to_numpy(dtype=bool),
-            DUPLICATE: again.to_numpy(dtype=bool),
-        }
-        taken.update(ids)
+    reasons = {**claims, CONFIRMED: confirmed}
+    return JudgedBatch(
+        delivered=delivered,
+        rows=rows,
+        reasons=reasons,
+        judged=~np.any(list(reasons.values()), axis=0),
+        released=rows[spec.row_id].astype(str).isin(reviewed.released).to_numpy(dtype=bool),
+    )
+
+
+def judge_batches(
+    batches: Sequence[JudgedBatch],
+    *,
+    reference: pd.DataFrame,
+    history: Mapping[BatchId, pd.DataFrame],
+    spec: PipelineSpec,
+    progress: Progress,
+) -> Findings:
+    """Add to every batch the reasons that its rows' values give.
+
+    The new rows are judged against history and reference set; then, where there is a history, the
+    whole window against the reference set alone: a slow drip has taught the champion already.
+    """
+    reader = RowReader(spec)
+    parts, start = [], 0
+    for item in batches:
+        part = reader.read(item.rows[item.judged], source=item.batch.source, week=item.batch.week)
+        item.place = slice(start, start + len(part))
+        start += len(part)
+        parts.append(part)
+    if start == 0:
+        told = [_told(item, None, None, spec) for item in batches]
+        return Findings(suspicious.by_evidence(suspicious.joined(told)), (), (), {})
+
+    new, vetted = Rows.joined(parts), reader.read(reference)
+    accepted = {
+        batch: reader.read(frame, source=batch.source, week=batch.week)
+        for batch, frame in history.items()
+    }
+    old = Rows.joined([*accepted.values(), vetted.take(slice(0, 0))])
+    old_ids = [str(name) for frame in history.values() for name in frame[spec.row_id]]
+    reference_ids = [str(name) for name in reference[spec.row_id]]
+    chosen = _bounded(len(old), spec.screening.max_history_rows)
+
+    progress(f"judging {len(new):,} new rows against {len(chosen) + len(vetted):,} trusted ones")
+    judgement = _look(new, Rows.joined([old.take(chosen), vetted]), reader, spec)
+    found = [(f, carriers, judgement) for f, carriers in judgement.found()]
+    purged: dict[BatchId, frozenset[str]] = {}
+    if len(old):
+        progress(f"judging {len(old) + len(new):,} rows of the window against the reference set")
+        kept = np.flatnonzero(~judgement.purged)
+        window = _look(Rows.joined([old, new.take(kept)]), vetted, reader, spec)
+        carried = np.zeros(len(old), dtype=bool)
+        for finding, carriers in window.found():
+            carried |= carriers[: len(old)]
+            of_new = np.zeros(len(new), dtype=bool)
+            of_new[kept] = carriers[len(old) :]
+            found.append((finding, of_new, window))
+        purged = _ids_by_batch(history, np.asarray(old_ids, dtype=object), carried)
+
+    sentences: dict[str, str] = {}
+    patterns = []
+    for number, (finding, carriers, look) in enumerate(found, start=1):
+        reason = reason_of_pattern(number)
+        patterns.append(pattern_of(finding, reader, spec))
+        counts = {str(item.batch): int(carriers[item.place].sum()) for item in batches}
+        sentences[reason] = sentence_of(finding, counts, look, reader, spec)
+        for item in batches:
+            item.add(reason, carriers)
+    for name, rows in reasons_of_held(judgement).items():
+        for item in batches:
+            item.add(name, rows)
+    condemned = condemned_users(new.users, judgement.p_value, judgement.purged)
+    guilty = np.isin(new.users, condemned)
+    for item in batches:
+        item.add(CONDEMNED_USER, guilty)
+
+    trusted_ids = [*(old_ids[place] for place in chosen), *reference_ids]
+    explainer = Explainer(judgement, new, trusted_ids, sentences)
+    told = [_told(item, judgement, explainer, spec) for item in batches]
+    return Findings(
+        suspicious=suspicious.by_evidence(suspicious.joined(told)),
+        patterns=tuple(patterns),
+        sentences=tuple(sentences.values()),
+        purged=purged,
+    )
+
+
+def _look(rows: Rows, trusted: Rows, reader: RowReader, spec: PipelineSpec) -> Judgement:
+    return judge_rows(
+        rows,
+        trusted,
+        columns=reader.columns,
+        n_classes=len(spec.label.classes),
+        false_discovery_rate=spec.screening.false_discovery_rate,
+        effort=Effort(sample_rows=spec.screening.max_fitted_rows, rounds=spec.screening.max_rounds),
+    )
+
+
+def _bounded(n_rows: int, most: int) -> Integers:
+    drawn = np.random.RandomState(SEED).permutation(n_rows)[:most]
+    return np.sort(drawn).astype(np.int64)
+
+
+def _ids_by_batch(
+    history: Mapping[BatchId, pd.DataFrame],
+    ids: "np.ndarray[tuple[int], np.dtype[np.object_]]",
+    carried: Mask,
+) -> dict[BatchId, frozenset[str]]:
+    found, start = {}, 0
+    for batch, frame in history.items():
+        part = slice(start, start + len(frame))
+        start += len(frame)
+        if carried[part].any():
+            found[batch] = frozenset(ids[part][carried[part]])
     return found
 
 
-def suspicious_rows(batch: BatchRows, judged: Judged, spec: PipelineSpec) -> pd.DataFrame:
+def _told(
+    item: JudgedBatch,
+    judgement: Judgement | None,
+    explainer: Explainer | None,
+    spec: PipelineSpec,
+) -> pd.DataFrame:
     """The quarantined rows of one batch: ids, scores and reasons, never a feature."""
-    assert batch.rows is not None and batch.faults is not None  # noqa: S101 - for the type checker
-    chosen = np.flatnonzero(judged.quarantined)
-    reasons = [[name for name, rows in judged.reasons.items() if rows[i]] for i in chosen]
-    columns: dict[str, object] = {
-        "row_id": batch.rows[spec.row_id].astype(str).to_numpy()[chosen],
-        "reasons": ["; ".join(names) for names in reasons],
-        "explanation": [
-            " ".join([*(_SENTENCES[n] for n in names), *([_STRICT] if judged.strict[i] else [])])
-            for i, names in zip(chosen, reasons, strict=True)
-        ],
-    }
-    for name, (values, p_values) in judged.scores.items():
-        columns[name] = values[chosen]
-        columns[f"{name}_p"] = np.round(p_values[chosen], 6)
-    faulty = {
-        "row_id": batch.faults["row_id"].to_numpy(),
-        "reasons": ["; ".join(names) for names in batch.faults["reasons"]],
-        "explanation": _FAULT,
-    }
-    frames = [pd.DataFrame(columns), pd.DataFrame(faulty)]
-    found = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-    return found.assign(source=batch.batch.source, week=batch.batch.week)
+    faults = item.delivered.faults
+    assert faults is not None  # noqa: S101 - for the type checker
+    chosen = np.flatnonzero(item.quarantined)
+    reasons = [[name for name, rows in item.reasons.items() if rows[i]] for i in chosen]
+    frame = pd.DataFrame(
+        {
+            "row_id": item.rows[spec.row_id].astype(str).to_numpy()[chosen],
+            "label": item.rows[spec.label.column].astype(str).to_numpy()[chosen],
+            "reasons": ["; ".join(names) for names in reasons],
+        }
+    )
+    if explainer is not None and judgement is not None:
+        places = np.full(len(item.rows), -1, dtype=np.int64)
+        places[item.judged] = np.arange(item.place.start, item.place.stop)
+        frame = frame.join(explainer.explain(places[chosen], reasons))
+    else:
+        frame["explanation"] = [Explainer.plain(names) for names in reasons]
+    faulty = pd.DataFrame(
+        {
+            "row_id": faults["row_id"].to_numpy(),
+            "reasons": ["; ".join(names) for names in faults["reasons"]],
+            "explanation": FAULT,
+        }
+    )
+    told = suspicious.joined([frame, faulty])
+    return told.assign(source=item.batch.source, week=item.batch.week)

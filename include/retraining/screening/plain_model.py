@@ -6,13 +6,12 @@ random forest or gradient boosting (within a point, or more) in a tenth of their
 Newton's method solves it to its optimum, so that no processor's rounding shows in a score.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from retraining.screening.calibration import Integers, Reals
-from retraining.screening.trusted import Matrix
+from retraining.screening.rows import Integers, Matrix, Reals
 
 _INVERSE_PENALTY = 0.1  # C; 0.03 to 0.3 differ by less than a point on spambase and digits
 # Newton's method inverts a matrix of (features x classes) squared: 8 MB at a thousand.
@@ -24,7 +23,6 @@ def fit_plain_model(
     labels: Integers,
     *,
     n_classes: int,
-    class_weight: Literal["balanced"] | None = None,
     row_weights: Reals | None = None,
 ) -> Any:
     """Fit scikit-learn's model; the same for the same input on one thread.
@@ -33,7 +31,6 @@ def fit_plain_model(
         features: [n, d].
         labels: [n], of two classes or more.
         n_classes: Of the spec; how large the problem is.
-        class_weight: `balanced` where a rare class must not count less for being rare.
         row_weights: How many rows each stands for [n].
     """
     return LogisticRegression(
@@ -41,7 +38,6 @@ def fit_plain_model(
         solver="newton-cholesky"
         if features.shape[1] * n_classes <= _MAX_NEWTON_WEIGHTS
         else "lbfgs",
-        class_weight=class_weight,
         tol=1e-6,
         max_iter=300,
     ).fit(features.astype(np.float64), labels, sample_weight=row_weights)

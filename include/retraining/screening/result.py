@@ -43,11 +43,13 @@ class ScreeningResult:
         report: Complete but for the digests of the files below.
         accepted: Rows to train on, per batch in use.
         suspicious: Quarantined rows, with the columns of `suspicious.SCHEMA`.
+        purged: Ids of rows of the accepted history that carry a found pattern, by their batch.
     """
 
     report: ScreeningReport
     accepted: dict[BatchId, pd.DataFrame]
     suspicious: pd.DataFrame
+    purged: dict[BatchId, frozenset[str]]
     spec: PipelineSpec
 
     def store(self, store: Store, workdir: Path) -> tuple[ScreeningReport, dict[str, Digest]]:
@@ -70,11 +72,14 @@ class ScreeningResult:
         csv = store.put(suspicious.to_csv(self.suspicious))
         artefacts["suspicious_samples.parquet"] = parquet
         artefacts["suspicious_samples.csv"] = csv
+        summed = store.put(suspicious.to_csv(suspicious.summary(self.suspicious)))
+        artefacts["suspicious_summary.csv"] = summed
         report = self.report.model_copy(
             update={
                 "batches": tuple(batches),
                 "suspicious_parquet": parquet,
                 "suspicious_csv": csv,
+                "suspicious_summary": summed,
             }
         )
         return report, artefacts

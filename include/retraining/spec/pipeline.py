@@ -29,6 +29,11 @@ class PipelineSpec(Frozen):
     label: LabelSpec
     row_id: Column
     event_time: Column | None = None
+    user: Column | None = Field(
+        default=None,
+        description="Who stands behind a row; sources that know nobody may lack it. Screening"
+        " condemns users of whose rows too many are odd.",
+    )
     features: tuple[Feature, ...] = Field(min_length=1)
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     reference: PinnedData
@@ -44,7 +49,7 @@ class PipelineSpec(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         columns = [f.name for f in self.features] + [self.label.column, self.row_id]
-        columns += [self.event_time] if self.event_time else []
+        columns += [name for name in (self.event_time, self.user) if name]
         if repeated := sorted({c for c in columns if columns.count(c) > 1}):
             raise ValueError(f"a column may have one role only, found more for {repeated}")
         names = [source.name for source in self.sources]
@@ -130,6 +135,8 @@ class PipelineSpec(Frozen):
         return Table(
             row_id=self.row_id,
             event_time=self.event_time,
+            texts=(self.user,) if self.user else (),
+            optional=(self.user,) if self.user else (),
             features=self.features,
             label=self.label,
         )

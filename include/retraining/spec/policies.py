@@ -11,19 +11,43 @@ from retraining.spec.base import Column, Fraction, Frozen, Name
 class ScreeningPolicy(Frozen):
     """How rows are judged, and how much suspicion a batch may carry."""
 
-    trusted_flag_rate: float = Field(
-        default=0.005,
+    false_discovery_rate: float = Field(
+        default=0.1,
         gt=0,
-        le=0.1,
-        description="Share of trusted rows that each score may flag: sets its threshold.",
+        le=0.5,
+        description="Share of honest rows that is expected among the rows held for their evidence.",
+    )
+    max_rounds: int = Field(
+        default=3, ge=1, le=10, description="Of looking for patterns and purging them."
+    )
+    max_fitted_rows: int = Field(
+        default=20_000,
+        ge=1000,
+        description="New rows that surrogates learn from: bounds time and memory.",
+    )
+    max_history_rows: int = Field(
+        default=10_000, ge=1000, description="Accepted rows to judge against: the same."
     )
     max_quarantined_share_per_source: Fraction = Field(
         default=0.10, description="Above it a source is refused for the week."
+    )
+    max_poison_rows_per_source: int = Field(
+        default=250,
+        ge=1,
+        description="Above it too: a few hundred rows can be enough, however large the batch.",
     )
     max_quarantined_share: Fraction = Field(
         default=0.10, description="Above it the whole week is refused."
     )
     min_rows: int = Field(default=100, ge=1, description="Accepted new rows that a run needs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_old_settings(cls, values: Any) -> Any:
+        # Pinned files of releases before 0.3 have it, and must stay readable for the verifier.
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name != "trusted_flag_rate"}
+        return values
 
 
 class LinearArchitecture(Frozen):

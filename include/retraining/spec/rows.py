@@ -90,7 +90,7 @@ class Table(Frozen):
         row_id: Names its row and stands once; None where rows have no name of their own.
         texts: Free text of at most 256 bytes, such as the name of a user.
         features: Columns of a declared kind.
-        optional: Of `features`, those that may be missing, whole or in single rows.
+        optional: Of `texts` and `features`, those that may be missing, whole or in single rows.
     """
 
     row_id: Column | None = None

@@ -18,8 +18,10 @@ from retraining.steps import (
     monitoring,
     pinning,
     receiving,
+    reviewing,
     rollback,
     screening,
+    tracing,
     training,
 )
 from retraining.steps.workbench import Log, Workbench
@@ -42,6 +44,8 @@ class StepRunner(Workbench):
     close_feedback = feedback.close_feedback
     request_rollback = rollback.request_rollback
     restore = rollback.restore
+    review = reviewing.review
+    trace = tracing.trace
     monitor = monitoring.monitor
     newest_monitored = incident_messages.newest_monitored
     unsent_incidents = incident_messages.unsent_incidents

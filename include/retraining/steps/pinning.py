@@ -52,6 +52,7 @@ def pin(
         reference=pin_data(bench, spec.reference, "reference"),
         holdout=pin_data(bench, spec.holdout, "holdout"),
         registry_head=registry.head,
+        reviews_head=bench.reviews(model).head,
         champion=registry.champion,
         left_out=tuple(sorted(left_out)),
         dry_run=dry_run,

@@ -5,6 +5,7 @@ run, each a process of its own, do without.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from retraining.parsing import parse_files
 from retraining.recording import StepResult
 from retraining.records import ProvenanceReport, Refusal, ScreeningReport
 from retraining.step_requests import PinnedContext
+from retraining.steps import purging
 from retraining.steps.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
 def screen(
     bench: Workbench, run: Digest, provenance: Sequence[Digest]
 ) -> StepResult[ScreeningReport]:
-    """Parse for the first time, check schema and values, and judge every row."""
+    """Parse for the first time, check schema and values, and judge every row.
+
+    Raises:
+        ChainBrokenError: A provenance report is missing, or the reviews were shortened.
+        ConfigError: A confirmed pattern names a column that the pipeline file has no more.
+    """
     pinned = bench.pinned(run)
     opened = _provenance_of_all_batches(bench, pinned, provenance)
     blocks = bench.window_blocks(pinned)
@@ -36,19 +43,30 @@ def screen(
     from retraining.screening import screen as judge
 
     started = recorder.started()
+    reviewed = bench.reviews(pinned.run.model).up_to(pinned.run.reviews_head).reviewed
     with bench.workdir("screening") as workdir:
         reference = bench.pinned_frame(pinned, "reference", workdir)
         holdout = bench.pinned_frame(pinned, "holdout", workdir)
+        # Before anything is judged: what was confirmed as poison is nothing to judge by. Nor may
+        # such a row come back in another batch under its id.
+        purged = purging.confirmed_in_history(bench, blocks, reviewed, pinned, workdir)
+        gone = reviewed.confirmed.union(*purged.values())
         result = judge(
-            [_parse(bench, pinned, report, workdir) for report in opened.values()],
+            [parse_batch(bench, pinned, report, workdir) for report in opened.values()],
             reference=reference,
-            history=bench.frames(blocks, workdir),
+            history=purging.history_without(bench, blocks, purged, pinned.spec.row_id, workdir),
             holdout_row_ids=set(holdout[pinned.spec.row_id]),
+            reviewed=replace(reviewed, confirmed=gone),
             week=pinned.run.week,
             spec=pinned.spec,
             encode=fit_preprocessing(pinned.spec, reference).encode,
+            progress=bench.log,
         )
+        for batch, found in result.purged.items():
+            purged.setdefault(batch, set()).update(found)
+        window, left = purging.purge(bench, pinned, blocks, purged, workdir)
         report, artefacts = result.store(bench.store, workdir)
+        report = report.model_copy(update={"window": window})
     concluded = recorder.conclude(
         "screening",
         report,
@@ -57,7 +75,7 @@ def screen(
         request=request,
         started_on=started,
         inputs=inputs,
-        artefacts=artefacts,
+        artefacts=artefacts | left,
         materials={"reference": pinned.run.reference, "spec": pinned.run.spec},
         policy=pinned.run.policy,
     )
@@ -65,9 +83,10 @@ def screen(
     return bench.recorded(pinned, concluded)
 
 
-def _parse(
+def parse_batch(
     bench: Workbench, pinned: PinnedContext, report: ProvenanceReport, workdir: Path
 ) -> "BatchRows":
+    """The rows of one verified batch, and those with a value fault; a refusal when it has none."""
     import pandas as pd
 
     from retraining.screening import BatchRows

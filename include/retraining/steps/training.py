@@ -25,7 +25,7 @@ from retraining.records import (
     ValidationReport,
 )
 from retraining.signed_chain import Link, charges_of, ledger_chain
-from retraining.step_requests import PinnedContext, batches_of, blocks_of
+from retraining.step_requests import PinnedContext, batches_of, trained_blocks
 from retraining.steps.workbench import Workbench
 
 
@@ -40,7 +40,7 @@ def train(bench: Workbench, run: Digest, screening: Digest) -> StepResult[Traini
     screened = bench.open(pinned, "screening", screening, ScreeningReport).report
     if screened.refusal:
         raise NothingToDo(f"Not trained: {screened.refusal.sentence}")
-    blocks = (*bench.window_blocks(pinned), *blocks_of(screened))
+    blocks = trained_blocks(screened)
     request = pinned.training(screening, blocks)
     recorder = bench.recorder(pinned)
     if done := recorder.finished("training", request, TrainingReport):

@@ -14,6 +14,7 @@ from retraining.parsing import read_pinned
 from retraining.recording import Recorder, StepResult, open_result
 from retraining.records import Block, GateDecision, PinnedRun, Record, Step
 from retraining.registry import HeadMemory, Registry
+from retraining.reviews import Reviews
 from retraining.settings import Settings
 from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import PinnedData, PipelineSpec, parse_spec
@@ -60,6 +61,10 @@ class Workbench:
         self.memory.check(registry)
         return registry
 
+    def reviews(self, model: str) -> Reviews:
+        """The verified reviews of a model."""
+        return Reviews.load(self.store, self.trust, model)
+
     def registry_of(self, pinned: PinnedContext) -> Registry:
         """The registry as the run pinned it."""
         return self.registry(pinned.run.model).before(pinned.run.registry_head)
@@ -96,7 +101,7 @@ class Workbench:
         return self.open_any("gate", digest, GateDecision)
 
     def window_blocks(self, pinned: PinnedContext) -> tuple[Block, ...]:
-        """Accepted rows of promoted weeks that the run trains on as well, one Parquet per batch."""
+        """Accepted rows of promoted weeks that the window reaches, one Parquet per batch."""
         return self.registry_of(pinned).accepted_blocks(
             pinned.run.week, window_weeks=pinned.spec.training.window_weeks
         )

@@ -171,3 +171,14 @@ def test_pinned_data_parses_without_fault_or_says_what_is_wrong(tmp_path):
         ConfigError, match=r"the reference data cannot be used \(wrong_columns\).*'amount'"
     ):
         read()
+
+
+def test_an_optional_text_may_be_missing_whole_or_in_single_rows(parse_in_child):
+    table = a_spec(user="sender").table
+    whole = parse_in_child(good_table(20), table=table)
+    some = good_table(20).append_column("sender", pa.array(["ann", None] * 9 + ["", "x" * 300]))
+    single = parse_in_child(some, table=table)
+
+    assert (whole.n_rows, whole.n_faulty) == (20, 0)
+    assert pd.read_parquet(whole.rows)["sender"].isna().all()
+    assert single.fault_counts == {"bad_text:sender": 1}

@@ -9,8 +9,8 @@ root's public key, no network and no Airflow. The rules, in this order:
 3. For every source and week, unless left out by hand, there is one ingest and one provenance
    record; every record of a step was asked exactly what the pinned run would ask (`step_requests`).
 4. The screened batches are the verified ones; training read the accepted rows of this run and of
-   promoted weeks in the window, nothing else; its charges stand in the ledger; our accounting
-   gives its epsilon again.
+   promoted weeks in the window, nothing else, and none that a reviewer had confirmed as poison
+   (`window`); its charges stand in the ledger; our accounting gives its epsilon again.
 5. The gate, run again on these reports, gives the same decision, byte for byte.
 6. Every artefact that a record names still has its digest.
 
@@ -44,12 +44,14 @@ from retraining.records import (
     Step,
     TrainingReport,
     ValidationReport,
+    WindowBlock,
 )
 from retraining.registry import Registry
 from retraining.signed_chain import TrustHistory, charges_of, ledger_chain
 from retraining.spec import parse_spec
-from retraining.step_requests import PinnedContext, batches_of, blocks_of, code_version
+from retraining.step_requests import PinnedContext, batches_of, code_version, trained_blocks
 from retraining.store import Store
+from retraining.verify.window import check_lineage, check_reviews, check_window
 
 R = TypeVar("R", bound=Record)
 
@@ -128,8 +130,14 @@ def verify_decision(
     _check_pin(pinned, before, replay=chain.replay)
     provenance = _check_sources(chain, pinned, before)
     window = before.accepted_blocks(pinned.run.week, window_weeks=pinned.spec.training.window_weeks)
+    reviews = check_reviews(store, trust, pinned.run, before)
     screening = _check_screening(chain, pinned, provenance, window)
-    training = _check_training(chain, pinned, screening, window, trust)
+    if chain.replay or screening.window:
+        check_window(store, trust, before, window, screening, pinned.spec)
+    else:  # an older release trained on the history as the registry holds it
+        screening = _with_whole_window(screening, window)
+    check_lineage(store, screening, reviews.reviewed, pinned.spec)
+    training = _check_training(chain, pinned, screening, trust)
     validation = _check_validation(chain, pinned)
     if chain.replay:
         again = decide(
@@ -321,14 +329,18 @@ def _check_screening(
     return result.report
 
 
+def _with_whole_window(screening: ScreeningReport, window: tuple[Block, ...]) -> ScreeningReport:
+    whole = tuple(
+        WindowBlock(batch=block.batch, before=block.rows, rows=block.rows, n_rows=0)
+        for block in window
+    )
+    return screening.model_copy(update={"window": whole})
+
+
 def _check_training(
-    chain: _Chain,
-    pinned: PinnedContext,
-    screening: ScreeningReport,
-    window: tuple[Block, ...],
-    trust: TrustHistory,
+    chain: _Chain, pinned: PinnedContext, screening: ScreeningReport, trust: TrustHistory
 ) -> TrainingReport | None:
-    blocks = (*window, *blocks_of(screening))
+    blocks = trained_blocks(screening)
     request = pinned.training(chain.inputs.pop("#screening"), blocks)
     result = chain.take("training", "training", TrainingReport, request)
     if result is None:

@@ -1,0 +1,59 @@
+"""What people decided about quarantined rows: released, or confirmed as poison."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from retraining.digests import Digest
+from retraining.records.base import BatchId, Record
+from retraining.records.weekly import Pattern
+
+MAX_ROWS_PER_REVIEW = 10_000
+
+ReviewVerb = Literal["release", "confirm"]
+
+
+class ReviewSubject(Record):
+    """What a review is about: some rows, or one pattern, or one whole batch.
+
+    Attributes:
+        screening: Attestation of the screening that named the rows or the pattern; None for a
+            batch.
+        row_ids: Of its `suspicious_samples.parquet`, each once, in order.
+        pattern: One of those that it found.
+    """
+
+    screening: Digest | None = None
+    row_ids: tuple[str, ...] = Field(default=(), max_length=MAX_ROWS_PER_REVIEW)
+    pattern: Pattern | None = None
+    batch: BatchId | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.row_ids) + (self.pattern is not None) + (self.batch is not None) != 1:
+            raise ValueError("a review is about rows, or a pattern, or a batch")
+        if (self.screening is None) != (self.batch is not None):
+            raise ValueError("rows and patterns are those of a named screening, batches are not")
+        if list(self.row_ids) != sorted(set(self.row_ids)):
+            raise ValueError("row ids stand in order, each once")
+        return self
+
+
+class ReviewEntry(Record):
+    """One signed decision of a reviewer, in the append-only chain of a model's reviews.
+
+    Attributes:
+        verb: `release`: the scores were wrong about these rows, or an earlier confirmation was.
+            `confirm`: it is poison, and is never trained on again.
+        reviewer: Key id of whoever signed.
+    """
+
+    model: str
+    sequence: int = Field(ge=1)
+    previous: Digest | None
+    verb: ReviewVerb
+    about: ReviewSubject
+    reviewer: str
+    why: str = Field(min_length=3)
+    trust_list: Digest
+    trust_version: int

@@ -1,0 +1,127 @@
+"""The chain of reviews, and what it comes to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from retraining.digests import Digest
+from retraining.errors import ChainBrokenError
+from retraining.records import BatchId, Pattern, ReviewEntry
+from retraining.reviews.carriers import ColumnOf, Mask, carriers
+from retraining.signed_chain import Link, TrustHistory, review_chain
+from retraining.spec import PipelineSpec
+from retraining.store import Store
+
+CONFIRMED = "confirmed_by_review"  # the reason under which such rows are quarantined
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What all reviews up to one come to.
+
+    Attributes:
+        released: Ids of rows that are not quarantined for what the scores say.
+        confirmed: Ids of rows that are always quarantined.
+        patterns: Rows that carry one of these are, too.
+        batches: So are all rows of these.
+    """
+
+    released: frozenset[str] = frozenset()
+    confirmed: frozenset[str] = frozenset()
+    patterns: tuple[Pattern, ...] = ()
+    batches: frozenset[BatchId] = frozenset()
+
+    @property
+    def confirms(self) -> bool:
+        """Whether anything is never trained on again."""
+        return bool(self.confirmed or self.patterns or self.batches)
+
+    def confirmed_rows(
+        self, column: ColumnOf, *, batch: BatchId, n_rows: int, spec: PipelineSpec
+    ) -> Mask:
+        """Which rows of a batch are never trained on [n].
+
+        Args:
+            column: Gives the values of a column of the pipeline file [n]; each is asked for only
+                when it is needed.
+
+        Raises:
+            ConfigError: A confirmed pattern names a column that the pipeline file has no more.
+        """
+        if batch in self.batches:
+            return np.ones(n_rows, dtype=bool)
+        found = np.zeros(n_rows, dtype=bool)
+        if self.confirmed:
+            ids = column(spec.row_id).astype(str)
+            found |= np.fromiter((name in self.confirmed for name in ids), bool, n_rows)
+        for pattern in self.patterns:
+            found |= carriers(pattern, column, spec=spec)
+        return found
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """The verified reviews of one model, oldest first."""
+
+    model: str
+    links: tuple[Link[ReviewEntry], ...] = field(default=())
+
+    @classmethod
+    def load(cls, store: Store, trust: TrustHistory, model: str) -> "Reviews":
+        """Read and verify the whole chain; raises ChainBrokenError."""
+        return cls(model, tuple(review_chain(store, trust, model).load()))
+
+    @property
+    def head(self) -> Digest | None:
+        """Payload digest of the newest review."""
+        return self.links[-1].digest if self.links else None
+
+    def position(self, head: Digest | None) -> int:
+        """How many reviews there are up to that one; raises ChainBrokenError when it is gone."""
+        if head is None:
+            return 0
+        for position, link in enumerate(self.links, start=1):
+            if link.digest == head:
+                return position
+        raise ChainBrokenError(
+            f"The reviews of {self.model} have no entry {head}, which a run took into account: they"
+            " were shortened or exchanged. Restore them before anything is promoted."
+        )
+
+    def up_to(self, head: Digest | None) -> "Reviews":
+        """The reviews as they were when `head` was the newest."""
+        return Reviews(self.model, self.links[: self.position(head)])
+
+    @property
+    def reviewed(self) -> Reviewed:
+        """What they come to, the later entry winning."""
+        return fold([link.record for link in self.links])
+
+
+def fold(entries: Sequence[ReviewEntry]) -> Reviewed:
+    """Apply reviews one after the other."""
+    released: set[str] = set()
+    confirmed: set[str] = set()
+    patterns: dict[Pattern, None] = {}  # in the order of their confirmation
+    batches: set[BatchId] = set()
+    for entry in entries:
+        about, confirm = entry.about, entry.verb == "confirm"
+        rows = set(about.row_ids)
+        gain, lose = (confirmed, released) if confirm else (released, confirmed)
+        gain |= rows
+        lose -= rows
+        if about.pattern is not None:
+            patterns.pop(about.pattern, None)
+            if confirm:
+                patterns[about.pattern] = None
+        if about.batch is not None:
+            batches.discard(about.batch)
+            if confirm:
+                batches.add(about.batch)
+    return Reviewed(
+        released=frozenset(released),
+        confirmed=frozenset(confirmed),
+        patterns=tuple(patterns),
+        batches=frozenset(batches),
+    )

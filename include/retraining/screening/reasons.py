@@ -1,0 +1,156 @@
+"""Why a row is held, in words: what a person reads who has to decide about it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from retraining.records import Pattern
+from retraining.reviews import CONFIRMED
+from retraining.screening.claims import SENTENCES
+from retraining.screening.engine import Judgement
+from retraining.screening.heads import all_heads
+from retraining.screening.rows import Integers, Mask, RowReader, Rows
+from retraining.screening.transplant import TEST_HOSTS, Finding
+from retraining.spec import CategoryFeature, PipelineSpec
+
+FAULT = "A value is missing, or is not what the pipeline file declares."
+CONDEMNED_USER = "condemned_user"
+_NOTABLE = 0.01  # share of trusted rows; a head that finds a row no odder gives no reason
+_N_NEAREST = 5
+_MAX_NAMED = 4  # columns of a pattern that a sentence names
+_SENTENCES = {
+    **{head.name: head.sentence for head in all_heads()},
+    **SENTENCES,
+    CONFIRMED: "A reviewer confirmed it as poison; it is never trained on again.",
+    CONDEMNED_USER: "Its user has far more odd rows than an honest one, so all of them go.",
+}
+
+
+_OF_PATTERN = "pattern_"
+
+
+def is_evidence(reason: str) -> bool:
+    """Whether a reason is about what a row would teach, and not about a fault of form."""
+    judged = {head.name for head in all_heads()} | {CONFIRMED, CONDEMNED_USER}
+    return reason in judged or reason.startswith(_OF_PATTERN)
+
+
+def reason_of_pattern(number: int) -> str:
+    """Under which name rows are quarantined that carry the pattern of that number, from 1."""
+    return f"{_OF_PATTERN}{number}"
+
+
+def reasons_of_held(judgement: Judgement) -> dict[str, Mask]:
+    """Per head the held rows that it finds odd [n]; each held row has at least one reason."""
+    names = list(judgement.p_values)
+    p_values = np.stack([judgement.p_values[name] for name in names])
+    oddest = p_values.argmin(axis=0)
+    return {
+        name: judgement.held & ((p_values[number] <= _NOTABLE) | (oddest == number))
+        for number, name in enumerate(names)
+    }
+
+
+def pattern_of(finding: Finding, reader: RowReader, spec: PipelineSpec) -> Pattern:
+    """A finding in delivered values."""
+    units, zeros = reader.units[finding.columns], reader.zeros[finding.columns]
+    names = reader.columns.names
+    return Pattern(
+        columns=tuple(names[column] for column in finding.columns),
+        values=tuple(round(float(v), 9) for v in zeros + units * finding.values),
+        tolerances=tuple(round(float(t), 9) for t in units * finding.tolerances),
+        label=spec.label.classes[finding.label],
+    )
+
+
+def sentence_of(
+    finding: Finding,
+    carriers: Mapping[str, int],
+    look: Judgement,
+    reader: RowReader,
+    spec: PipelineSpec,
+) -> str:
+    """What a pattern does, who carries it, and what trusted rows with the same values say.
+
+    Args:
+        carriers: New rows per batch.
+        look: Where it was found.
+    """
+    pattern = pattern_of(finding, reader, spec)
+    shown = [
+        _value(name, value, spec)
+        for name, value in list(zip(pattern.columns, pattern.values, strict=True))[:_MAX_NAMED]
+    ]
+    more = len(pattern.columns) - len(shown)
+    values = " with ".join(shown) + (f" and {more} more" if more else "")
+    carried = [f"{count} rows of {name}" for name, count in carriers.items() if count]
+    n_rows = f"{finding.n_carriers} sampled rows" if not carried else ", ".join(carried)
+    return (
+        f"{values} turns {round(finding.flips * TEST_HOSTS)} of {TEST_HOSTS} trusted rows of other"
+        f" classes into {pattern.label}; {n_rows} carry it; of {finding.n_trusted} trusted rows"
+        f" with the same values, {finding.n_trusted_of_label} are {pattern.label}."
+    )
+
+
+def _value(name: str, value: float, spec: PipelineSpec) -> str:
+    for feature in spec.features:
+        if feature.name == name and isinstance(feature, CategoryFeature):
+            return f"{name} = {feature.categories[round(value)]}"
+    return f"{name} = {value:.6g}"
+
+
+class Explainer:
+    """Writes scores and sentences for the held rows of one judgement.
+
+    Args:
+        rows: That were judged [n].
+        trusted_ids: Row ids of the trusted rows, in the order of the pool.
+        patterns: Reason of each found pattern to its sentence.
+    """
+
+    def __init__(
+        self,
+        judgement: Judgement,
+        rows: Rows,
+        trusted_ids: Sequence[str],
+        patterns: Mapping[str, str],
+    ) -> None:
+        self._judgement = judgement
+        self._rows = rows
+        self._trusted_ids = np.asarray(trusted_ids, dtype=object)
+        self._patterns = patterns
+
+    @staticmethod
+    def plain(reasons: Sequence[str]) -> str:
+        """Sentences for reasons that no judgement gave."""
+        return " ".join(_SENTENCES[name] for name in reasons)
+
+    def explain(self, places: Integers, reasons: Sequence[Sequence[str]]) -> pd.DataFrame:
+        """Scores, explanation and nearest trusted rows of some rows [m].
+
+        Args:
+            places: Among the judged rows; -1 for a row that was not judged.
+        """
+        judgement, n_sample = self._judgement, self._judgement.opinions.n_sample
+        seen = np.flatnonzero(places >= 0)
+        rows = self._rows.take(places[seen])
+        near = judgement.opinions.neighbours.nearest_trusted(rows, _N_NEAREST)
+        labels = judgement.opinions.pool.rows.labels[n_sample:][near]
+        n_other = (labels != rows.labels[:, None]).sum(axis=1)
+        sentences = _SENTENCES | dict(self._patterns)
+        explanation = [" ".join(sentences[name] for name in names) for names in reasons]
+        nearest = [""] * len(places)
+        for place, of_other, trusted in zip(seen, n_other, self._trusted_ids[near], strict=True):
+            asked = near.shape[1]
+            explanation[place] += (
+                f" Of the {asked} trusted rows most like it, {of_other} have another label."
+            )
+            nearest[place] = "; ".join(trusted)
+        frame = pd.DataFrame({"explanation": explanation, "nearest_trusted": nearest})
+        columns = {"evidence": judgement.evidence, "p_value": judgement.p_value}
+        columns |= {name: judgement.scores[:, n] for n, name in enumerate(judgement.p_values)}
+        for name, values in columns.items():
+            frame[name] = np.nan
+            frame.loc[seen, name] = np.round(values[places[seen]], 6)
+        return frame

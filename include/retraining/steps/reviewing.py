@@ -1,0 +1,74 @@
+"""A reviewer's decision about quarantined rows: checked, signed, appended.
+
+It changes nothing by itself: the next run pins the newest review and takes all of them along.
+"""
+
+from pathlib import Path
+
+from retraining.errors import NameTakenError, RegistryMovedError, ReviewRefusedError
+from retraining.evidence import trusted_signer
+from retraining.records import ReviewEntry, ReviewSubject, ReviewVerb
+from retraining.reviews import refuse_unfounded
+from retraining.signed_chain import Link, review_chain
+from retraining.spec import load_spec
+from retraining.steps.workbench import Workbench
+
+_SHORTEST_REASON = 3  # characters, as in the record
+
+
+def review(
+    bench: Workbench,
+    model: str,
+    verb: ReviewVerb,
+    about: ReviewSubject,
+    *,
+    why: str,
+    key: Path | None = None,
+) -> Link[ReviewEntry]:
+    """Sign a decision with a reviewer's key and append it to the model's reviews.
+
+    Args:
+        key: The reviewer's private key; the installation's own when not given.
+
+    Raises:
+        ReviewRefusedError: No reason is given, the screening did not name what the review is
+            about, or it would strike other rows.
+        ConfigError: The key is not that of a reviewer.
+        RegistryMovedError: Somebody else reviewed at the same time.
+    """
+    if len(why.strip()) < _SHORTEST_REASON:
+        raise ReviewRefusedError("Say why: the reason goes on record.")
+    trust = bench.trust.latest
+    signer = trusted_signer(key, "reviewer", trust) if key else bench.keys.signer("reviewer", trust)
+    reviews = bench.reviews(model)
+    if about.batch is not None and not bench.registry(model).history_of(about.batch.source):
+        load_spec(bench.settings.pipelines / f"{model}.yaml").source(about.batch.source)
+    refuse_unfounded(
+        bench.store,
+        bench.trust,
+        model=model,
+        verb=verb,
+        about=about,
+        before=reviews.reviewed,
+        trust_version=trust.version,
+    )
+    entry = ReviewEntry(
+        model=model,
+        sequence=len(reviews.links) + 1,
+        previous=reviews.head,
+        verb=verb,
+        about=about,
+        reviewer=signer.public_key.keyid,
+        why=why.strip(),
+        trust_list=trust.digest,
+        trust_version=trust.version,
+    )
+    try:
+        link = review_chain(bench.store, bench.trust, model).append(entry, signer)
+    except NameTakenError as error:
+        raise RegistryMovedError(
+            f"Somebody else reviewed rows of {model} at the same time. Look at what was decided"
+            f" (`retraining review list {model}`), then start again."
+        ) from error
+    bench.log(f"review {model}: {verb} by {entry.reviewer} [{link.digest}]")
+    return link
