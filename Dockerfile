@@ -19,6 +19,9 @@ RUN if [ -n "$EXTRA_CA_CERTS" ]; then \
         printf '%s\n' "$EXTRA_CA_CERTS" > /usr/local/share/ca-certificates/extra.crt \
         && update-ca-certificates; \
     fi
+# LightGBM takes the system's OpenMP, which not every base has.
+RUN ldconfig -p | grep -q libgomp.so.1 || { apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*; }
 # One bundle for uv, pip, Python, and the S3 client.
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \

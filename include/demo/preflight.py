@@ -125,11 +125,10 @@ def _port(port: int) -> list[str]:
 
 
 def _openmp() -> list[str]:
-    """scikit-learn needs OpenMP; its wheels bring libgomp, other builds take the system's."""
-    bundled = (REPOSITORY / ".venv").glob("lib/python3*/site-packages/scikit_learn.libs/libgomp*")
-    if any(bundled) or ctypes.util.find_library("gomp"):
+    """LightGBM takes the system's OpenMP; its wheels bring none."""
+    if ctypes.util.find_library("gomp"):
         return []
-    return ["libgomp is missing, scikit-learn needs it (Debian, Ubuntu: apt install libgomp1)."]
+    return ["libgomp is missing, LightGBM needs it (Debian, Ubuntu: apt install libgomp1)."]
 
 
 def _existing(path: Path) -> Path:

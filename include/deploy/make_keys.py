@@ -57,8 +57,8 @@ def main() -> None:
         of_default = provider_key(folder / "workers" / "default" / "keys", name)
         hand_over(provider_key(settings.keys, name), of_default)
     print(
-        f"Handed out to {', '.join(HOLDERS)}. Now move secrets/keys/root.pem offline: it signs the"
-        " list of keys and is needed to change it, nowhere else."
+        f"Handed out to {', '.join(HOLDERS)}. Now move root.pem and reviewer.pem from secrets/keys"
+        " offline: one signs the list of keys, the other reviews; no container needs them."
     )
 
 

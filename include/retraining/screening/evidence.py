@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from retraining.screening.rows import SEED, Mask, Reals
+from retraining.screening.surrogate import boosted_trees
 
 _FOLDS = 5
 _TAIL_SHARE, _MIN_TAIL = 0.1, 10
@@ -150,21 +151,15 @@ def stand_out(p_values: Reals, false_discovery_rate: float) -> Mask:
 
 
 def _fit_ratio(scores: Reals, is_batch: Mask, *, seed: int) -> object:
-    from lightgbm import LGBMClassifier
-
     n_batch, n_trusted = int(is_batch.sum()), int((~is_batch).sum())
-    model = LGBMClassifier(
+    model = boosted_trees(
+        seed=seed,
         n_estimators=80,
         num_leaves=6,
         learning_rate=0.08,
         min_child_samples=20,
         reg_lambda=5.0,
         monotone_constraints=[1] * scores.shape[1],
-        n_jobs=1,
-        random_state=SEED + seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
     )
     weights = np.where(is_batch, 1.0, n_batch / max(n_trusted, 1))
     return model.fit(scores, is_batch.astype(np.int64), sample_weight=weights)

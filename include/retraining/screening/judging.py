@@ -135,7 +135,7 @@ def judge_batches(
 
     progress(f"judging {len(new):,} new rows against {len(chosen) + len(vetted):,} trusted ones")
     judgement = _look(new, Rows.joined([old.take(chosen), vetted]), reader, spec)
-    found = [(f, carriers, judgement) for f, carriers in judgement.found()]
+    found = list(judgement.found())
     purged: dict[BatchId, frozenset[str]] = {}
     if len(old):
         progress(f"judging {len(old) + len(new):,} rows of the window against the reference set")
@@ -146,16 +146,16 @@ def judge_batches(
             carried |= carriers[: len(old)]
             of_new = np.zeros(len(new), dtype=bool)
             of_new[kept] = carriers[len(old) :]
-            found.append((finding, of_new, window))
+            found.append((finding, of_new))
         purged = _ids_by_batch(history, np.asarray(old_ids, dtype=object), carried)
 
     sentences: dict[str, str] = {}
     patterns = []
-    for number, (finding, carriers, look) in enumerate(found, start=1):
+    for number, (finding, carriers) in enumerate(found, start=1):
         reason = reason_of_pattern(number)
         patterns.append(pattern_of(finding, reader, spec))
         counts = {str(item.batch): int(carriers[item.place].sum()) for item in batches}
-        sentences[reason] = sentence_of(finding, counts, look, reader, spec)
+        sentences[reason] = sentence_of(finding, counts, reader, spec)
         for item in batches:
             item.add(reason, carriers)
     for name, rows in reasons_of_held(judgement).items():

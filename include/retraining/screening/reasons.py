@@ -67,7 +67,6 @@ def pattern_of(finding: Finding, reader: RowReader, spec: PipelineSpec) -> Patte
 def sentence_of(
     finding: Finding,
     carriers: Mapping[str, int],
-    look: Judgement,
     reader: RowReader,
     spec: PipelineSpec,
 ) -> str:
@@ -75,7 +74,6 @@ def sentence_of(
 
     Args:
         carriers: New rows per batch.
-        look: Where it was found.
     """
     pattern = pattern_of(finding, reader, spec)
     shown = [

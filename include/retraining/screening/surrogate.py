@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from retraining.errors import ConfigError
 from retraining.screening.rows import SEED, Integers, Mask, Matrix, Reals
 
 _SMALLEST = 1e-6  # no probability is less, so that one sure mistake does not weigh for everything
@@ -49,11 +50,33 @@ def fit_surrogate(
     return _Fitted(model, n_classes)
 
 
-def _trees(n_rows: int, seed: int) -> Any:
-    from lightgbm import LGBMClassifier
+def boosted_trees(*, seed: int, **settings: Any) -> Any:
+    """LightGBM's classifier, the same for the same input.
 
-    few = n_rows < _FEW_ROWS
+    Raises:
+        ConfigError: This machine lacks the library that LightGBM needs.
+    """
+    try:
+        from lightgbm import LGBMClassifier
+    except OSError as error:
+        raise ConfigError(
+            f"LightGBM cannot be loaded ({error}). Install libgomp (Debian, Ubuntu: apt install"
+            " libgomp1)."
+        ) from error
     return LGBMClassifier(
+        n_jobs=1,
+        random_state=SEED + seed,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+        **settings,
+    )
+
+
+def _trees(n_rows: int, seed: int) -> Any:
+    few = n_rows < _FEW_ROWS
+    return boosted_trees(
+        seed=seed,
         n_estimators=40 if few else 60,
         num_leaves=7 if few else 15,
         min_child_samples=5 if few else 10,
@@ -62,11 +85,6 @@ def _trees(n_rows: int, seed: int) -> Any:
         subsample_freq=1,
         colsample_bytree=0.8,
         max_bin=127,
-        n_jobs=1,
-        random_state=SEED + seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
     )
 
 

@@ -1,5 +1,6 @@
 """Rows that are no fair sample of anything: a refusal or a correct result, never a crash."""
 
+import sys
 import time
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 from retraining.errors import ConfigError
 from retraining.screening.engine import Effort, judge_rows
 from retraining.screening.rows import Columns, Rows
+from retraining.screening.surrogate import boosted_trees
 from tests.retraining.screening_case import batch, biopsies, flipped, screened
 from tests.retraining.screening_engine.real_rows import SPAM, mails, some, week_of
 
@@ -141,3 +143,18 @@ def test_a_reference_set_without_a_class_is_an_error():
     benign = rows[rows["label"] == "benign"].reset_index(drop=True)
     with pytest.raises(ConfigError, match="0 rows of class 'malignant'"):
         screened([batch("feed", biopsies(200, skip=300))], reference=benign)
+
+
+class _WithoutOpenMP:
+    """Stands before all finders: LightGBM's library does not load."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "lightgbm":
+            raise OSError("libgomp.so.1: cannot open shared object file")
+
+
+def test_a_machine_without_openmp_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_WithoutOpenMP(), *sys.meta_path])
+    with pytest.raises(ConfigError, match="apt install libgomp1"):
+        boosted_trees(seed=1)
