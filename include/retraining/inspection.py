@@ -138,15 +138,20 @@ def _attestation(store: Store, trust: TrustHistory, digest: Digest) -> FoundReco
             continue  # its record is the registry entry
         for known in _newest_first(trust):
             try:
-                result = open_result(store, known, step, digest)
+                result = open_result(store, known, step, digest, of_another_release=True)
             except RetrainingError as error:
                 # What the other steps say is only that it is none of theirs.
                 problem = problem or error
                 continue
+            key_id, roles = result.attestation.key_id, known.keys[result.attestation.key_id].roles
             said = (
-                f"Signed by {result.attestation.key_id}, {role_of(step)} of trust list version"
+                f"Signed by {key_id}, {' and '.join(roles)} of trust list version"
                 f" {known.version}, for {result.attestation.model} {result.attestation.week}."
             )
+            if role_of(step) not in roles:
+                said += (
+                    f" That role signed {step} in an earlier release; no gate believes it today."
+                )
             return FoundRecord(
                 kind=f"attestation of {step}",
                 digest=digest,

@@ -52,8 +52,18 @@ class StepResult(Generic[R]):
         return StepResult(self.attestation, self.report, self.reused)
 
 
-def open_result(store: Store, trust: TrustList, step: Step, digest: Digest) -> StepResult[Record]:
+def open_result(
+    store: Store,
+    trust: TrustList,
+    step: Step,
+    digest: Digest,
+    *,
+    of_another_release: bool = False,
+) -> StepResult[Record]:
     """Read a concluded step by its attestation's digest, everything verified.
+
+    Args:
+        of_another_release: As for `read_attestation`: for a record of the past only.
 
     Raises:
         EvidenceError: It is no attestation of that step, or its report is not one.
@@ -63,7 +73,7 @@ def open_result(store: Store, trust: TrustList, step: Step, digest: Digest) -> S
     raw = store.read(f"attestations/{digest.hex}.dsse.json")
     if payload_digest(raw) != digest:
         raise EvidenceError(f"The store holds another record under {digest}: it was exchanged.")
-    attestation = read_attestation(raw, trust, step=step)
+    attestation = read_attestation(raw, trust, step=step, of_another_release=of_another_release)
     report = report_type(step).from_json(store.get(attestation.report))
     return StepResult(attestation, report)
 

@@ -19,13 +19,15 @@ from retraining.spec import PipelineSpec
 
 _INCLUDE = Path(__file__).resolve().parents[1]
 _CODE = ("retraining", "dp_trainer")
+_SOURCES = (".py", ".j2", ".css")  # with templates: the gate report is made of them
 _LOCKS = ("requirements.lock", "requirements-trainer.lock")
 
 
 @cache
 def code_version() -> Digest:
     """SHA-256 over our sources and both lock files: what "the same code" means."""
-    files = [p for package in _CODE for p in sorted((_INCLUDE / package).rglob("*.py"))]
+    found = (path for package in _CODE for path in sorted((_INCLUDE / package).rglob("*")))
+    files = [path for path in found if path.suffix in _SOURCES]
     files += [_INCLUDE.parent / name for name in _LOCKS]
     digest = hashlib.sha256()
     for path in files:
@@ -130,13 +132,15 @@ class PinnedContext:
         )
 
     def validation(self, training: Digest) -> Digest:
-        """Validation of one challenger against the pinned champion."""
+        """Validation of one challenger against the pinned champion, and what reviews confirmed."""
         return self.of(
             "validation",
             spec=self.run.spec,
             training=training,
             champion=self.run.champion,
+            reference=self.run.reference,
             holdout=self.run.holdout,
+            reviews=self.run.reviews_head,
         )
 
     def gate(self, inputs: Mapping[str, Digest]) -> Digest:

@@ -43,8 +43,9 @@ own. The privacy it spends is charged to the ledger before it starts.
 Skipped when screening refused the week. When red, it broke twice: read the trainer's lines in the
 log. Clearing it starts it again, and that is charged again."""
 
-VALIDATE = f"""Measures challenger and champion on the same holdout rows. It never passes or fails
-anybody: that is for the gate.
+VALIDATE = f"""Measures challenger and champion on the same holdout rows, and what the challenger
+learned that it should not have. It never passes or fails anybody: that is for the gate. It runs
+where the promoter's key is, so that nobody else can sign a measurement.
 
 Skipped when training refused or was skipped. {_BROKEN}"""
 

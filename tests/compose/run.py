@@ -117,14 +117,11 @@ def clean_week(stack: Stack) -> None:
     ran_on = {task["task_id"]: task["hostname"] for task in stack.tasks(DAG_ID, run_id)}
     expected = {
         "train": "worker-training",
-        "gate": "worker-promotion",
-        "promote": "worker-promotion",
-    }
-    expected |= {
-        name: "worker-default" for name in ("pin", "ingest", "provenance", "screen", "validate")
+        **dict.fromkeys(("validate", "gate", "promote"), "worker-promotion"),
+        **dict.fromkeys(("pin", "ingest", "provenance", "screen"), "worker-default"),
     }
     check(ran_on == expected, f"tasks ran on {ran_on}")
-    say(f"{CLEAN} promoted; train on worker-training, gate and promote on worker-promotion")
+    say(f"{CLEAN} promoted; train on worker-training; validate, gate, promote on worker-promotion")
 
 
 def killed_week(stack: Stack) -> None:

@@ -20,12 +20,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
 
+from tests.mutants.behaviour import BEHAVIOUR
+from tests.mutants.gate import GATE
+from tests.mutants.gate_report import GATE_REPORT
 from tests.mutants.mutant import Mutant
 from tests.mutants.production import PRODUCTION
 from tests.mutants.reviews import REVIEWS
 from tests.mutants.weekly import WEEKLY
 
-MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS)
+MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS, *GATE, *BEHAVIOUR, *GATE_REPORT)
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -222,7 +222,7 @@ def attested(step: Any, **changes: Any) -> Statement:
     "step", ["pin", "ingest", "provenance", "screening", "training", "validation", "gate"]
 )
 def test_an_attestation_reads_back_what_it_said(tmp_path: Path, step: Any) -> None:
-    role = "promoter" if step == "gate" else "pipeline"
+    role = "promoter" if step in ("validation", "gate") else "pipeline"
     trust = trust_of(tmp_path, signer=role)
     found = read_attestation(signed(tmp_path, "signer", attested(step)), trust, step=step)
     assert (found.model, found.week, found.report) == ("spam", "2026-W40", Digest.of(b"report"))
@@ -235,6 +235,22 @@ def test_the_pipeline_key_cannot_sign_a_gate_decision(tmp_path: Path) -> None:
     trust = trust_of(tmp_path, pipeline="pipeline", promoter="promoter")
     with pytest.raises(EvidenceError, match="No valid signature"):
         read_attestation(signed(tmp_path, "pipeline", attested("gate")), trust, step="gate")
+
+
+def test_the_pipeline_key_signed_validations_until_it_did_not_any_more(tmp_path: Path) -> None:
+    trust = trust_of(tmp_path, pipeline="pipeline", promoter="promoter")
+    raw = signed(tmp_path, "pipeline", attested("validation"))
+    with pytest.raises(EvidenceError, match="No valid signature"):
+        read_attestation(raw, trust, step="validation")
+    old = read_attestation(raw, trust, step="validation", of_another_release=True)
+    assert old.key_id == "pipeline"
+
+
+def test_no_earlier_release_let_the_pipeline_key_sign_a_gate_decision(tmp_path: Path) -> None:
+    trust = trust_of(tmp_path, pipeline="pipeline", promoter="promoter")
+    raw = signed(tmp_path, "pipeline", attested("gate"))
+    with pytest.raises(EvidenceError, match="No valid signature"):
+        read_attestation(raw, trust, step="gate", of_another_release=True)
 
 
 def test_a_record_of_one_step_is_not_taken_for_another(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from retraining.gate import decide, sentence, worst
 from retraining.gate.wording import MAX_CHARACTERS
 from retraining.records import (
     BatchId,
+    BehaviourReport,
+    BehaviourResult,
     Block,
     FeedbackEffect,
     GateDecision,
@@ -97,6 +99,12 @@ def _part(
     )
 
 
+def clean(name: Any, p_value: float | None = 0.4, **said: Any) -> BehaviourResult:
+    """A check of behaviour that a clean challenger gives."""
+    said = {"measure": "rows", "sentence": "0 of 300 rows turn trusted rows."} | said
+    return BehaviourResult(name=name, p_value=p_value, **said)
+
+
 class Run:
     """The reports of one good week; a test changes one thing and decides."""
 
@@ -125,6 +133,10 @@ class Run:
             confidence=0.95,
             resamples=2000,
             slices=tuple(parts or [_part()]),
+            behaviour=BehaviourReport(
+                results=(clean("transplant"), clean("window")),
+                false_alarm_rate=self.spec.gate.false_alarm_rate,
+            ),
         )
 
     def pin(self) -> PinnedRun:

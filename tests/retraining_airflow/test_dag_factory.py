@@ -156,5 +156,5 @@ def test_training_and_promotion_go_to_queues_of_their_own(build: Any) -> None:
 
     queues = {task.task_id: task.queue for task in dag.tasks}
     assert queues["train"] == "training"
-    assert (queues["gate"], queues["promote"]) == ("promotion", "promotion")
-    assert {queues[name] for name in ("pin", "ingest", "screen", "validate")} == {"default"}
+    assert {queues[name] for name in ("validate", "gate", "promote")} == {"promotion"}
+    assert {queues[name] for name in ("pin", "ingest", "provenance", "screen")} == {"default"}

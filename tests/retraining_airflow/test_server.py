@@ -62,7 +62,7 @@ def test_a_week_is_promoted_and_a_poisoned_one_ends_in_a_red_gate_that_says_why(
     assert headline.startswith(f"GateRefused: HOLD: weekly_filter {SECOND} was not promoted")
     assert "gateway" in headline
     assert "next: " in headline
-    assert f"retraining show {workspace.registry()[-1].decision}" in headline
+    assert f"retraining gate-report {workspace.registry()[-1].decision}" in headline
     assert airflow_server.states(dag_id, run_id)["promote"] == "upstream_failed"
     assert len(champion_events(airflow_server, workspace)) == 1
 

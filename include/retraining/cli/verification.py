@@ -44,7 +44,7 @@ def verify(
     from retraining.registry import HeadMemory
 
     settings = settings_of(ctx)
-    opened, trust = _open(settings, store, root_key)
+    opened, trust = open_signed(settings, store, root_key)
     # What this machine remembers is about its own store, not about a copy of yesterday.
     memory = HeadMemory(settings.memory) if store is None else None
     known = models_of(opened)
@@ -120,7 +120,7 @@ def show(
     """Show a record: who signed it, what it was made from, and what it says."""
     from retraining.inspection import find_record
 
-    opened, trust = _open(settings_of(ctx), store, root_key)
+    opened, trust = open_signed(settings_of(ctx), store, root_key)
     found = find_record(opened, trust, record)
     if as_json:
         print_json(found.as_json())
@@ -139,9 +139,10 @@ def show(
         console.print(JSON.from_data(found.body))
 
 
-def _open(
+def open_signed(
     settings: Settings, store: str | None, root_key: Path | None
 ) -> tuple[Store, TrustHistory]:
+    """A store and every version of its trust list, verified against the root's public key."""
     from retraining.evidence import public_key_of
     from retraining.signed_chain import TrustHistory
     from retraining.store import open_store

@@ -30,6 +30,9 @@ MONITORING_ENTRY = f"{NAMESPACE}/monitoring-entry/v1"
 REVIEW_ENTRY = f"{NAMESPACE}/review-entry/v1"
 
 _MEASURING: tuple[Step, ...] = ("validation", "monitoring")
+# Validation joined them in 0.4: what the gate believes is measured where its key is.
+_WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "gate", "promotion")
+_EARLIER_SIGNERS: dict[Step, Role] = {"validation": "pipeline"}
 
 __all__ = [
     "DATASET_BATCH",
@@ -90,8 +93,8 @@ class Attestation:
 
 
 def role_of(step: Step) -> Role:
-    """Which role signs a step: gate and promotion run where the promoter's key is."""
-    return "promoter" if step in ("gate", "promotion") else "pipeline"
+    """Which role signs a step: who measures, decides and promotes has the promoter's key."""
+    return "promoter" if step in _WITH_THE_PROMOTER else "pipeline"
 
 
 def predicate_type_of(step: Step) -> str:
@@ -175,13 +178,22 @@ def attest(
     return Statement(subjects=subjects, predicate_type=predicate_type_of(step), predicate=predicate)
 
 
-def read_attestation(raw: bytes, trust: TrustList, *, step: Step) -> Attestation:
+def read_attestation(
+    raw: bytes, trust: TrustList, *, step: Step, of_another_release: bool = False
+) -> Attestation:
     """Verify that `raw` is an attestation of `step` by a key of its role, and read it back.
+
+    Args:
+        of_another_release: Also accept the role that signed this step in an earlier release. For
+            a record of the past only: whoever holds the pipeline's key can sign such a one today.
 
     Raises:
         EvidenceError: It is not signed by that role, or is the record of another step.
     """
-    record = trust.open(raw, predicate_type=predicate_type_of(step), roles=[role_of(step)])
+    roles = [role_of(step)]
+    if of_another_release and step in _EARLIER_SIGNERS:
+        roles.append(_EARLIER_SIGNERS[step])
+    record = trust.open(raw, predicate_type=predicate_type_of(step), roles=roles)
     try:
         return _read(record, step)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -7,14 +7,15 @@ says what was seen, what is allowed and what to do next, and the verdict is the 
 * HOLD: it may be bad, or there was too little to tell, or the data were not in order;
 * PROMOTE: every check passed.
 
-`data_checks` look at the rows, `model_checks` at the challenger, `wording` writes the sentence
-that the on-call reads first.
+`data_checks` look at the rows, `model_checks` at how well the challenger does, `behaviour_checks`
+at what it learned; `wording` writes the sentence that the on-call reads first.
 """
 
 from collections.abc import Iterable, Sequence
 
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
+from retraining.gate.behaviour_checks import check_behaviour
 from retraining.gate.data_checks import check_data
 from retraining.gate.model_checks import check_model
 from retraining.gate.wording import sentence
@@ -61,6 +62,7 @@ def decide(
     checks = (
         *check_data(pinned, spec, provenance, screening),
         *check_model(pinned, spec, screening, training, validation),
+        *(check_behaviour(pinned, spec.gate, validation) if validation else ()),
     )
     return GateDecision(
         model=pinned.model,
@@ -120,6 +122,12 @@ def require_one_chain(
         _require(validation.challenger == challenger, "challenger", challenger)
         _require(validation.champion == pinned.champion, "champion", pinned.champion)
         _require(validation.holdout == pinned.holdout, "holdout", pinned.holdout)
+        measured = validation.behaviour
+        _require(
+            measured is None or measured.false_alarm_rate == spec.gate.false_alarm_rate,
+            "false-alarm rate",
+            pinned.policy,
+        )
 
 
 def _require(same: bool, what: str, expected: Digest | None) -> None:

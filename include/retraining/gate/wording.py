@@ -36,7 +36,7 @@ def _reason(check: Check) -> str:
 
 
 def _is_short(check: Check) -> bool:
-    return not check.name.startswith(("source ", "screening", "training"))
+    return not check.name.startswith(("source ", "screening", "training", "behaviour"))
 
 
 def _cut(text: str, length: int) -> str:

@@ -17,6 +17,14 @@ from retraining.records.base import (
     Verdict,
     Week,
 )
+from retraining.records.behaviour import (
+    MAX_TRACED_ROWS,
+    NULL_LEVELS,
+    BehaviourReport,
+    BehaviourResult,
+    Disagreement,
+    TracedBatch,
+)
 from retraining.records.feedback import (
     FeedbackEntry,
     FeedbackReport,
@@ -27,6 +35,7 @@ from retraining.records.monitoring import (
     MonitoringEntry,
     MonitoringReport,
 )
+from retraining.records.patterns import Pattern
 from retraining.records.registry import (
     RegisteredBatch,
     RegistryEntry,
@@ -47,7 +56,6 @@ from retraining.records.weekly import (
     IngestReport,
     LedgerCharge,
     ModelManifest,
-    Pattern,
     PinnedRun,
     ProvenanceReport,
     ScreenedBatch,
@@ -60,10 +68,15 @@ from retraining.records.weekly import (
 
 __all__ = [
     "MAX_ROWS_PER_REVIEW",
+    "MAX_TRACED_ROWS",
+    "NULL_LEVELS",
     "BatchId",
+    "BehaviourReport",
+    "BehaviourResult",
     "Block",
     "Check",
     "Day",
+    "Disagreement",
     "DpSgdRun",
     "FeedbackEffect",
     "FeedbackEntry",
@@ -93,6 +106,7 @@ __all__ = [
     "SliceResult",
     "Step",
     "StoredFile",
+    "TracedBatch",
     "TrainingReport",
     "ValidationReport",
     "Verdict",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from retraining.digests import Digest
 from retraining.records.base import BatchId, Record
-from retraining.records.weekly import Pattern
+from retraining.records.patterns import Pattern
 
 MAX_ROWS_PER_REVIEW = 10_000
 

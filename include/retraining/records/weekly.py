@@ -1,11 +1,13 @@
 """The chain of a weekly run, in the order of its steps."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from retraining.digests import Digest
 from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Verdict, Week
+from retraining.records.behaviour import BehaviourReport
+from retraining.records.patterns import Pattern
 
 # --- pin ------------------------------------------------------------------------------------
 
@@ -100,34 +102,6 @@ class ScreenedBatch(Record):
     poison_share: Interval | None = None
     accepted: Digest | None = None
     refusal: Refusal | None = None
-
-
-class Pattern(Record):
-    """Values that rows share: a trigger, or a region.
-
-    A row carries it when each column lies within the tolerance of its value and the label is that.
-
-    Attributes:
-        columns: Of numbers, by name; of categories, by name (the value is the position in the
-            declared list) or `name=category` (1 or 0); of pixels, `name[row,column,channel]`.
-        values: As delivered: a pixel is a byte.
-        tolerances: In the unit of the values, both ends inclusive.
-    """
-
-    columns: tuple[str, ...] = Field(min_length=1)
-    values: tuple[float, ...]
-    tolerances: tuple[float, ...]
-    label: str
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not len(self.columns) == len(self.values) == len(self.tolerances):
-            raise ValueError("each column needs one value and one tolerance")
-        if len(set(self.columns)) != len(self.columns):
-            raise ValueError("a column stands once")
-        if min(self.tolerances) < 0:
-            raise ValueError("a tolerance is 0 or more")
-        return self
 
 
 class FeedbackEffect(Record):
@@ -312,7 +286,11 @@ class SliceResult(Record):
 
 
 class ValidationReport(Record):
-    """How challenger and champion do on the same holdout rows. It measures; it never passes."""
+    """How challenger and champion do on the same holdout rows. It measures; it never passes.
+
+    Attributes:
+        behaviour: What the challenger learned; None in releases before 0.4.
+    """
 
     holdout: Digest
     challenger: Digest
@@ -321,6 +299,7 @@ class ValidationReport(Record):
     resamples: int
     slices: tuple[SliceResult, ...]
     calibration_bins: tuple[tuple[float, float, int], ...] = ()
+    behaviour: BehaviourReport | None = None
 
 
 # --- gate -----------------------------------------------------------------------------------

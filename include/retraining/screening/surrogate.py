@@ -18,13 +18,11 @@ _FEW_ROWS = 600  # below it smaller trees, or each leaf would hold a row or two
 
 
 class Surrogate(Protocol):
-    """A fitted model.
+    """A fitted model."""
 
-    Attributes:
-        uses: Columns that its answer can depend on [d].
-    """
-
-    uses: Mask
+    @property
+    def uses(self) -> Mask:
+        """Columns that its answer can depend on [d]."""
 
     def log_probabilities(self, features: Matrix) -> Reals:
         """Of every class [m, n_classes]; finite."""

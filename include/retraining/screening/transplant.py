@@ -30,7 +30,7 @@ _NOTHING = 0.2  # the same of all good groups together, at first sight
 _KEPT_GROUPS, _MOST_GROUPS = 5, 4  # per donor: looked at, and pasted together
 _SCAN_HOSTS, _SUBSET_HOSTS, TEST_HOSTS = 4, 16, 60
 _NEARLY = 0.9  # a smaller set of groups is taken if it turns that share of what the best one does
-_SAME_VALUE = 0.05  # standard deviations of trusted rows
+SAME_VALUE = 0.05  # standard deviations of trusted rows
 _MANY_COLUMNS = 8  # a patch: what nine tenths of the donors share counts, single pixels may differ
 _ALIKE, _SHARED = 0.5, 0.9
 _COMMON = 0.95  # share of trusted rows: a value that so many have marks nobody
@@ -108,7 +108,7 @@ def find_patterns(
     gap = pair.challenger.log_probabilities(batch.features)[own] - old[own]
     donors = _donors(evidence, gap, batch)
     varies = np.ptp(np.concatenate([batch.features, trusted.features]), axis=0) > 0
-    members = _members(columns, varies & (pair.champion.uses | pair.challenger.uses))
+    members = members_of(columns, varies & (pair.champion.uses | pair.challenger.uses))
     if len(donors) == 0 or len(members) == 0 or len(np.unique(trusted.labels)) < 2:
         return []
     test = _Test(pair, trusted, random)
@@ -120,8 +120,10 @@ def find_patterns(
     while left.any():
         seed = int(np.flatnonzero(left)[np.argmax(flips[left])])
         label = int(batch.labels[donors[seed]])
-        kept, alike = _shared(batch.features[donors], np.flatnonzero(carried[seed]), seed, spread)
-        kept = _telling(kept, batch.features[donors[seed]], trusted, spread)
+        kept, alike = shared_columns(
+            batch.features[donors], np.flatnonzero(carried[seed]), seed, spread
+        )
+        kept = telling_columns(kept, batch.features[donors[seed]], trusted, spread)
         alike &= (batch.labels[donors] == label) & (flips >= _LEAST_FLIPS)
         finding = _finding(
             batch,
@@ -169,7 +171,7 @@ def _donors(evidence: Reals, gap: Reals, batch: Rows) -> Integers:
     return order[np.argsort(turn, kind="stable")][:MAX_DONORS]
 
 
-def _members(columns: Columns, used: Mask) -> Mask:
+def members_of(columns: Columns, used: Mask) -> Mask:
     """Which columns each group has [g, d]; one that no surrogate uses carries nothing."""
     live = np.flatnonzero(used)
     groups, group = np.unique(columns.groups[live], return_inverse=True)
@@ -178,20 +180,22 @@ def _members(columns: Columns, used: Mask) -> Mask:
     return members
 
 
-def _shared(features: Matrix, columns: Integers, seed: int, spread: Reals) -> tuple[Integers, Mask]:
+def shared_columns(
+    features: Matrix, columns: Integers, seed: int, spread: Reals
+) -> tuple[Integers, Mask]:
     """Columns in which donors agree with the seed, and the donors that do [donors]."""
     apart = np.abs(features[:, columns] - features[seed, columns])
-    close = apart <= _SAME_VALUE * spread[columns]
+    close = apart <= SAME_VALUE * spread[columns]
     many = len(columns) > _MANY_COLUMNS
     alike = close.mean(axis=1) >= _ALIKE if many else close.all(axis=1)
     kept = columns[close[alike].mean(axis=0) >= _SHARED] if many else columns
     return (kept if len(kept) else columns), np.asarray(alike)
 
 
-def _telling(columns: Integers, values: Matrix, trusted: Rows, spread: Reals) -> Integers:
+def telling_columns(columns: Integers, values: Matrix, trusted: Rows, spread: Reals) -> Integers:
     """Those of the columns whose value is not what nearly every trusted row has; at least one."""
     apart = np.abs(trusted.features[:, columns] - values[columns])
-    common = (apart <= _SAME_VALUE * spread[columns]).mean(axis=0) >= _COMMON
+    common = (apart <= SAME_VALUE * spread[columns]).mean(axis=0) >= _COMMON
     return columns if common.all() else columns[~common]
 
 
@@ -208,7 +212,7 @@ def _finding(
     n_donors: int,
 ) -> Finding:
     """Who carries the values, and how likely so many of them have the label by honest chance."""
-    values, near = batch.features[donor, kept], _SAME_VALUE * spread[kept]
+    values, near = batch.features[donor, kept], SAME_VALUE * spread[kept]
     label = int(batch.labels[donor])
     carries = (np.abs(batch.features[:, kept] - values) <= near).all(axis=1)
     of_label = carries & (batch.labels == label)

@@ -15,6 +15,7 @@ from retraining.spec.pipeline import (
 )
 from retraining.spec.policies import (
     Architecture,
+    BehaviourName,
     GatePolicy,
     Limit,
     LinearArchitecture,
@@ -53,6 +54,7 @@ from retraining.spec.sources import (
 
 __all__ = [
     "Architecture",
+    "BehaviourName",
     "CategoryFeature",
     "CsvDialect",
     "CsvFormat",

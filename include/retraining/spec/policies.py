@@ -138,6 +138,17 @@ class Limit(Frozen):
         return self
 
 
+# The checks of what a model learned, in the order in which they are made.
+BehaviourName = Literal[
+    "transplant",
+    "window",
+    "regions",
+    "sources",
+    "canaries",
+    "memorisation",
+]
+
+
 class GatePolicy(Frozen):
     """What the gate allows. Its digest is on record before training starts."""
 
@@ -154,6 +165,16 @@ class GatePolicy(Frozen):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     bootstrap_resamples: int = Field(default=2000, ge=200, le=100_000)
     slices: tuple[Slice, ...] = ()
+    false_alarm_rate: float = Field(
+        default=0.02,
+        gt=0,
+        le=0.5,
+        description="Share of clean challengers that all checks of behaviour together may refuse.",
+    )
+    require_behaviour: tuple[BehaviourName, ...] = Field(
+        default=(),
+        description="HOLD when one of these could not be measured; not asked of a first champion.",
+    )
 
 
 class NotifierSpec(Frozen):

@@ -3,7 +3,8 @@
 Airflow's operators and the command line both call this package and nothing deeper, so a week run
 by hand and a week run by the scheduler leave the same records. What a step *concludes* is decided
 by a pure function in the module of its name (`retraining.ingest` and so on); here is everything
-around it, in pipeline order: `pinning`, `receiving`, `screening`, `training`, `concluding`.
+around it, in pipeline order: `pinning`, `receiving`, `screening`, `training`, `validating`,
+`concluding`.
 """
 
 from retraining.evidence import public_key_of
@@ -23,6 +24,7 @@ from retraining.steps import (
     screening,
     tracing,
     training,
+    validating,
 )
 from retraining.steps.workbench import Log, Workbench
 from retraining.store import S3ClientFactory, open_store
@@ -38,7 +40,7 @@ class StepRunner(Workbench):
     verify_provenance = receiving.verify_provenance
     screen = screening.screen
     train = training.train
-    validate = training.validate
+    validate = validating.validate
     decide = concluding.decide
     promote = concluding.promote
     close_feedback = feedback.close_feedback

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from retraining import gate, promotion
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, NameTakenError, RegistryMovedError
+from retraining.gate_report import store_page
 from retraining.recording import StepResult
 from retraining.records import (
     GateDecision,
@@ -69,6 +70,9 @@ def decide(
         if validation
         else None,
     )
+    trust = bench.trust.named(pinned.run.trust_list)
+    artefacts = {"model": decision.challenger} if decision.challenger else {}
+    artefacts |= store_page(bench.store, trust, decision, inputs)
     result = recorder.conclude(
         "gate",
         decision,
@@ -77,7 +81,7 @@ def decide(
         request=pinned.gate(inputs),
         started_on=started,
         inputs=inputs | ({"registry-head": registry.head} if registry.head else {}),
-        artefacts={"model": decision.challenger} if decision.challenger else {},
+        artefacts=artefacts,
         policy=pinned.run.policy,
         passed=decision.verdict == "PROMOTE",
         memo=False,

@@ -12,11 +12,13 @@ from retraining.records import (
     Block,
     GateDecision,
     Interval,
+    PinnedRun,
     RegistryEntry,
     TrainingReport,
     ValidationReport,
 )
 from retraining.registry import Registry
+from retraining.step_requests import code_version
 from retraining.steps.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -52,7 +54,14 @@ def promotion_of(bench: Workbench, registry: Registry) -> Promotion:
     if "training" not in inputs or "validation" not in inputs:
         raise ChainBrokenError(f"{link.record.decision} promoted without training or validation.")
     trained = open_result(bench.store, trust, "training", inputs["training"])
-    validated = open_result(bench.store, trust, "validation", inputs["validation"])
+    pin = open_result(bench.store, trust, "pin", decision.report.pinned_run).expect(PinnedRun)
+    validated = open_result(
+        bench.store,
+        trust,
+        "validation",
+        inputs["validation"],
+        of_another_release=pin.report.code_version != code_version(),
+    )
     slices = validated.expect(ValidationReport).report.slices
     return Promotion(
         link.record,

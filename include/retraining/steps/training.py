@@ -1,4 +1,4 @@
-"""Training and validation: a challenger, charged before it starts, and how it does.
+"""Training: a challenger, charged before it starts.
 
 What takes long to import is imported where it is used, as in `screening`.
 """
@@ -22,7 +22,6 @@ from retraining.records import (
     Refusal,
     ScreeningReport,
     TrainingReport,
-    ValidationReport,
 )
 from retraining.signed_chain import Link, charges_of, ledger_chain
 from retraining.step_requests import PinnedContext, batches_of, trained_blocks
@@ -171,50 +170,3 @@ def _charge(
             " Nothing was trained; start this task again."
         ) from error
     return ledger
-
-
-def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[ValidationReport]:
-    """Measure challenger and champion on the same holdout rows.
-
-    Raises:
-        NothingToDo: Training refused, so there is no challenger.
-    """
-    pinned = bench.pinned(run)
-    trained = bench.open(pinned, "training", training, TrainingReport).report
-    if trained.model is None:
-        raise NothingToDo("Not validated: training refused, so there is no challenger.")
-    request = pinned.validation(training)
-    recorder = bench.recorder(pinned)
-    if done := recorder.finished("validation", request, ValidationReport):
-        return bench.recorded(pinned, done)
-    from retraining.features import labels_of
-    from retraining.models import load_model
-    from retraining.validation import validate as measure
-
-    started = recorder.started()
-    champion = pinned.run.champion
-    with bench.workdir("validation") as workdir:
-        frame = bench.pinned_frame(pinned, "holdout", workdir)
-    report = measure(
-        frame,
-        labels_of(frame, pinned.spec),
-        challenger=load_model(bench.store, trained.model).predict(frame),
-        champion=load_model(bench.store, champion).predict(frame) if champion else None,
-        spec=pinned.spec,
-        holdout_digest=pinned.run.holdout,
-        challenger_digest=trained.model,
-        champion_digest=champion,
-    )
-    result = recorder.conclude(
-        "validation",
-        report,
-        model=pinned.run.model,
-        week=pinned.run.week,
-        request=request,
-        started_on=started,
-        inputs={"training": training},
-        materials={"holdout": pinned.run.holdout, "model": trained.model},
-        policy=pinned.run.policy,
-    )
-    bench.mirror.validated(pinned.run, report)
-    return bench.recorded(pinned, result)

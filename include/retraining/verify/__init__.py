@@ -16,7 +16,8 @@ root's public key, no network and no Airflow. The rules, in this order:
 
 Rule 5, the digests of requests in rule 3 and that of the policy in rule 2 are computed by code, so
 they can be held only against the code of their day: a decision of another release is verified
-without them, and `replayed` says so. Promotion demands all of it.
+without them, and `replayed` says so; there a validation may be signed by the pipeline, as it was
+until 0.3. Promotion demands all of it.
 """
 
 import math
@@ -204,7 +205,10 @@ class _Chain:
         digest = self.inputs.pop(name, None)
         if digest is None:
             return None
-        result = open_result(self.store, self.trust, step, digest).expect(report_type)
+        # Until 0.3 the pipeline signed validations. Nothing that cannot be replayed is promoted.
+        result = open_result(
+            self.store, self.trust, step, digest, of_another_release=not self.replay
+        ).expect(report_type)
         _require(
             result.attestation.model == self._model,
             f"{name} is a record of another model: {digest}.",

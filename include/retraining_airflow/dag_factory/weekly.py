@@ -78,7 +78,11 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
         doc_md=task_docs.TRAIN,
     )
     validate = ValidateOperator(
-        task_id="validate", run=run, training=train.output, doc_md=task_docs.VALIDATE
+        task_id="validate",
+        run=run,
+        training=train.output,
+        doc_md=task_docs.VALIDATE,
+        **on_queue(settings.promotion_queue),  # what the gate believes is measured by its machine
     )
     gate = GateOperator(
         task_id="gate",

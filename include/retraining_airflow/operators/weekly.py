@@ -113,7 +113,7 @@ class TrainOperator(RetrainingOperator):
 
 
 class ValidateOperator(RetrainingOperator):
-    """Measures challenger and champion on the same holdout rows."""
+    """Measures challenger and champion on the same holdout rows, and what was learned."""
 
     template_fields = ("run", "training")
 
@@ -168,7 +168,7 @@ class GateOperator(RetrainingOperator):
             training=one_digest("train", self.training) if self.training else None,
             validation=one_digest("validate", self.validation) if self.validation else None,
         )
-        said = sentence(result.report, f"retraining show {result.attestation.digest}")
+        said = sentence(result.report, f"retraining gate-report {result.attestation.digest}")
         if result.report.verdict != "PROMOTE":
             raise GateRefused(shown_in_log(said))
         self.log.info("%s", said)

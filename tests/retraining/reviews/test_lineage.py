@@ -15,7 +15,7 @@ from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, ConfigError
 from retraining.records import BatchId, Pattern, ScreeningReport, WindowBlock
-from retraining.steps import StepRunner, purging, training
+from retraining.steps import StepRunner, purging, training, validating
 from retraining.weekly import screen_week
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, flip_labels, make_rows
 from tests.retraining.reviews.cases import (
@@ -419,7 +419,8 @@ def test_what_an_older_release_promoted_still_verifies(
     steps = workspace.steps()
     history = steps.registry(MODEL).accepted_blocks(THIRD, window_weeks=4)
     new = training.trained_blocks
-    monkeypatch.setattr(training, "trained_blocks", lambda report: (*history, *new(report)))
+    for step in (training, validating):
+        monkeypatch.setattr(step, "trained_blocks", lambda report: (*history, *new(report)))
     monkeypatch.setattr(verify, "code_version", lambda: Digest.of(b"the next release"))
     week = screen_week(steps, MODEL, THIRD)
     run, screening = (done.attestation.digest for done in (week.run, week.screening))

@@ -1,0 +1,122 @@
+"""From what a check found back to the rows that taught it, and to the words of the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retraining.records import (
+    MAX_TRACED_ROWS,
+    BatchId,
+    BehaviourResult,
+    Interval,
+    Pattern,
+    TracedBatch,
+)
+from retraining.screening.rows import Integers, Mask, Matrix, Reals
+from retraining.spec import BehaviourName
+from retraining.validation.behaviour.look import Look, Sampled
+
+_CHUNK_ROWS = 16_384
+_Z = 1.959964  # of a normal distribution: 95% lie within
+_MAX_SHOWN = 4  # columns of a pattern that a sentence names
+
+
+@dataclass(frozen=True)
+class SharedValues:
+    """Values that rows share, in the unit of matrices.
+
+    Attributes:
+        columns: Their numbers [c].
+        values, tolerances: Of these columns [c].
+        label: Class of the rows, by its number.
+    """
+
+    columns: Integers
+    values: Reals
+    tolerances: Reals
+    label: int
+
+    def carried_by(self, features: Matrix) -> Mask:
+        """Rows that have these values [n], whatever their label."""
+        apart = np.abs(features[:, self.columns] - self.values)
+        return np.asarray((apart <= self.tolerances + 1e-6).all(axis=1))
+
+
+def pattern_of(look: Look, shared: SharedValues) -> Pattern:
+    """The same in delivered values."""
+    units, zeros = look.reader.units[shared.columns], look.reader.zeros[shared.columns]
+    return Pattern(
+        columns=tuple(look.columns.names[column] for column in shared.columns),
+        values=tuple(round(float(v), 9) for v in zeros + units * shared.values),
+        tolerances=tuple(round(float(t), 9) for t in units * shared.tolerances),
+        label=look.class_name(shared.label),
+    )
+
+
+def named(pattern: Pattern) -> str:
+    """The columns of a pattern in words: names only, as no report shows a row's values."""
+    shown = ", ".join(pattern.columns[:_MAX_SHOWN])
+    more = len(pattern.columns) - _MAX_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def trace(
+    look: Look, shared: SharedValues, batches: Mapping[BatchId, pd.DataFrame]
+) -> dict[str, Any]:
+    """Rows of the batches that carry the values with the label: fields of a result."""
+    counts: dict[BatchId, int] = {}
+    ids: list[str] = []
+    for batch in sorted(batches, key=str):
+        frame = batches[batch]
+        for start in range(0, len(frame), _CHUNK_ROWS):
+            part = frame.iloc[start : start + _CHUNK_ROWS]
+            rows = look.reader.read(part)
+            mine = shared.carried_by(rows.features) & (rows.labels == shared.label)
+            if mine.any():
+                counts[batch] = counts.get(batch, 0) + int(mine.sum())
+                room = MAX_TRACED_ROWS - len(ids)
+                ids += part[look.case.spec.row_id].astype(str)[mine].tolist()[:room]
+    order = sorted(counts, key=lambda batch: (-counts[batch], str(batch)))
+    return {
+        "traced": tuple(TracedBatch(batch=batch, n_rows=counts[batch]) for batch in order),
+        "n_traced": sum(counts.values()),
+        "row_ids": tuple(ids),
+    }
+
+
+def named_rows(sampled: Sampled, found: Mask) -> dict[str, Any]:
+    """Some of the sampled rows: fields of a result."""
+    places = np.flatnonzero(found)
+    numbers, counts = np.unique(sampled.batch[places], return_counts=True)
+    order = sorted(range(len(numbers)), key=lambda n: (-counts[n], numbers[n]))
+    return {
+        "traced": tuple(
+            TracedBatch(batch=sampled.batches[numbers[n]], n_rows=int(counts[n])) for n in order
+        ),
+        "n_traced": len(places),
+        "row_ids": tuple(sampled.ids[place] for place in places[:MAX_TRACED_ROWS]),
+    }
+
+
+def share_by_source(found: Mask, sources: tuple[str, ...]) -> dict[str, Interval]:
+    """Share of each source's rows that were found, with Wilson's 95% interval (1927)."""
+    names = np.asarray(sources, dtype=object)
+    result = {}
+    for source in sorted(set(sources)):
+        mine = found[names == source]
+        n, share = len(mine), float(mine.mean())
+        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+        half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+        low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+        result[source] = Interval(value=round(share, 6), low=round(low, 6), high=round(high, 6))
+    return result
+
+
+def nothing_measured(name: BehaviourName, measure: str, why: str) -> BehaviourResult:
+    """A check that could not be made, and why."""
+    return BehaviourResult(
+        name=name, measure=measure, insufficient=why, sentence=f"Not measured: {why}"
+    )

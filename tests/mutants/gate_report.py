@@ -1,0 +1,89 @@
+"""What the gate report promises: it runs nothing, shows no row, and is the same everywhere."""
+
+from tests.mutants.mutant import Mutant
+
+PAGE = "tests/retraining/gate_report/test_page.py"
+SIGNED = "tests/retraining/gate_report/test_signed_page.py"
+
+GATE_REPORT = (
+    Mutant(
+        "names on the page are escaped",
+        "gate_report/rendering.py",
+        "        autoescape=True,\n",
+        "        autoescape=False,\n",
+        PAGE,
+        "neither_runs_nor_breaks_out",
+    ),
+    Mutant(
+        "names in charts are no formulas",
+        "gate_report/charts/drawing.py",
+        '    "text.parse_math": False,',
+        '    "text.parse_math": True,',
+        PAGE,
+        "text_as_it_was_written",
+    ),
+    Mutant(
+        "the page forbids what it does not need",
+        "gate_report/templates/gate_report.html.j2",
+        "default-src 'none'",
+        "default-src *",
+        PAGE,
+        "loads_nothing",
+    ),
+    Mutant(
+        "a reader's settings do not change a chart",
+        "gate_report/charts/drawing.py",
+        'context("default", after_reset=True), ',
+        "",
+        PAGE,
+        "other_habits",
+    ),
+    Mutant(
+        "charts of one page share no id",
+        "gate_report/charts/drawing.py",
+        '    re.compile(r\'(?<=<g) id="[^"]*"\'),',
+        '    re.compile(r"(?!)"),',
+        PAGE,
+        "no_two_things_have_one_id",
+    ),
+    Mutant(
+        "the page is made from its JSON alone",
+        "gate_report/building.py",
+        "    return Page.from_json(page.to_json())\n",
+        "    return page\n",
+        PAGE,
+        "json_says_the_same",
+    ),
+    Mutant(
+        "what failed stands first",
+        "gate_report/building.py",
+        "        checks=(*failed, *passed),\n",
+        "        checks=(*passed, *failed),\n",
+        PAGE,
+        "failed_stand_before",
+    ),
+    Mutant(
+        "less is better of some metrics",
+        "gate_report/charts/differences.py",
+        "    if compared.less_is_better:\n",
+        "    if False:\n",
+        PAGE,
+        "is_turned_in_the_chart",
+    ),
+    Mutant(
+        "a page is of a decision alone",
+        "cli/gate_report.py",
+        '    if found.kind != "attestation of gate":\n',
+        "    if False:\n",
+        SIGNED,
+        "no_decision_has_no_page",
+    ),
+    Mutant(
+        "the command says when its page is not the signed one",
+        "cli/gate_report.py",
+        "    if signed == Digest.of(data):\n",
+        "    if signed is not None:\n",
+        SIGNED,
+        "another_release_drew",
+    ),
+)
