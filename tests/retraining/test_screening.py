@@ -100,7 +100,7 @@ def test_a_row_that_stands_in_the_holdout_is_never_accepted():
     leaked = list(rows["row_id"][:3])
     result = screened([batch("feed", rows)], holdout=leaked)
     assert _of(result).quarantined["in_holdout"] == 3
-    assert not set(result.accepted[_FEED]["row_id"]) & set(leaked)
+    assert not set(result.accepted[_FEED].column("row_id")) & set(leaked)
 
 
 def test_a_row_id_of_the_history_cannot_be_used_again():
@@ -270,7 +270,7 @@ def test_stored_files_hold_the_accepted_rows_and_reasons_but_no_feature(tmp_path
     assert accepted == artefacts[f"accepted/feed/{WEEK}"]
     store.fetch(accepted, tmp_path / "accepted")
     pd.testing.assert_frame_equal(
-        pd.read_parquet(tmp_path / "accepted"), result.accepted[_FEED], check_dtype=False
+        pd.read_parquet(tmp_path / "accepted"), result.accepted[_FEED].frame(), check_dtype=False
     )
     store.fetch(report.suspicious_parquet, tmp_path / "suspicious")
     stored = pq.read_table(tmp_path / "suspicious")

@@ -23,6 +23,7 @@ from retraining.screening.judging import JudgedBatch, Progress, judge_batches, r
 from retraining.screening.reasons import is_evidence
 from retraining.screening.result import BatchRows, ScreeningResult
 from retraining.screening.shares import poison_share
+from retraining.screening.stored import RowFile
 from retraining.screening.verdicts import batch_refusal, week_refusal
 from retraining.spec import PipelineSpec
 
@@ -36,7 +37,7 @@ def screen(
     batches: Sequence[BatchRows],
     *,
     reference: pd.DataFrame,
-    history: Mapping[BatchId, pd.DataFrame],
+    history: Mapping[BatchId, RowFile],
     holdout_row_ids: Collection[str],
     reviewed: Reviewed,
     week: str,
@@ -65,7 +66,7 @@ def screen(
     """
     _check_reference(reference, spec)
     ordered = sorted(batches, key=lambda item: (item.batch.week, item.batch.source))
-    known = {str(name) for frame in history.values() for name in frame[spec.row_id]}
+    known = {str(name) for rows in history.values() for name in rows.column(spec.row_id)}
     claims = claimed_ids(ordered, known=known, holdout=holdout_row_ids, spec=spec)
     readable = {
         delivered.batch: readable_batch(delivered, claim, reviewed, spec)
@@ -95,7 +96,7 @@ def screen(
         judgement = judge_feedback(
             accepted,
             reference=reference,
-            history=pd.concat(history.values(), ignore_index=True) if history else None,
+            history=tuple(history.values()),
             spec=spec,
             encode=encode,
         )
@@ -123,7 +124,6 @@ def screen(
             for batch, ids in found.purged.items()
             if ids - reviewed.released
         },
-        spec=spec,
     )
 
 
@@ -182,13 +182,13 @@ def _concluded(judged: JudgedBatch, spec: PipelineSpec) -> ScreenedBatch:
     )
 
 
-def _accepted(judged: JudgedBatch) -> pd.DataFrame:
-    return judged.rows[~judged.quarantined].reset_index(drop=True)
+def _accepted(judged: JudgedBatch) -> RowFile:
+    return judged.rows.without(judged.quarantined)
 
 
 def _without_feedback(
     screened: Sequence[ScreenedBatch],
-    accepted: dict[BatchId, pd.DataFrame],
+    accepted: dict[BatchId, RowFile],
     refusal: Refusal,
     spec: PipelineSpec,
 ) -> list[ScreenedBatch]:
@@ -205,9 +205,10 @@ def _without_feedback(
     return remaining
 
 
-def _class_counts(accepted: dict[BatchId, pd.DataFrame], spec: PipelineSpec) -> dict[str, int]:
+def _class_counts(accepted: dict[BatchId, RowFile], spec: PipelineSpec) -> dict[str, int]:
     classes = spec.label.classes
     total = np.zeros(len(classes), dtype=np.int64)
-    for frame in accepted.values():
-        total += np.bincount(labels_of(frame, spec), minlength=len(classes))
+    for rows in accepted.values():
+        labels = labels_of(rows.frame([spec.label.column]), spec)
+        total += np.bincount(labels, minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, total, strict=True)}

@@ -23,6 +23,7 @@ from retraining.features import labels_of
 from retraining.records import BatchId, FeedbackEffect, Interval, Refusal
 from retraining.screening.plain_model import fit_plain_model
 from retraining.screening.rows import SEED, Integers, Mask, Matrix, Reals
+from retraining.screening.stored import RowFile
 from retraining.spec import FeedbackPolicy, PipelineSpec
 
 Encode = Callable[[pd.DataFrame], Matrix]
@@ -47,10 +48,10 @@ class FeedbackJudgement:
 
 
 def judge_feedback(
-    accepted: Mapping[BatchId, pd.DataFrame],
+    accepted: Mapping[BatchId, RowFile],
     *,
     reference: pd.DataFrame,
-    history: pd.DataFrame | None,
+    history: Sequence[RowFile],
     spec: PipelineSpec,
     encode: Encode,
 ) -> FeedbackJudgement | None:
@@ -70,9 +71,10 @@ def judge_feedback(
     feedback = [rows for batch, rows in accepted.items() if batch.source == policy.source]
     if not sum(map(len, feedback)):
         return None
-    others = [rows for batch, rows in accepted.items() if batch.source != policy.source]
-    if history is not None:
-        others.insert(0, history)
+    others = [
+        *history,
+        *(rows for batch, rows in accepted.items() if batch.source != policy.source),
+    ]
     if len(reference) < MIN_REFERENCE_ROWS:
         return _unmeasured(
             f"the reference set has {len(reference)} rows, expected at least {MIN_REFERENCE_ROWS}."
@@ -150,17 +152,28 @@ class _Lesson:
 
 
 def _drawn(
-    frames: Sequence[pd.DataFrame],
+    files: Sequence[RowFile],
     random: np.random.RandomState,
     *,
     spec: PipelineSpec,
     encode: Encode,
 ) -> _Lesson:
     """All rows, or `MAX_ROWS` of them that weigh as much as all."""
-    rows = pd.concat(frames, ignore_index=True)
-    n_rows = len(rows)
+    n_rows = sum(map(len, files))
+    chosen = np.arange(n_rows)
     if n_rows > MAX_ROWS:
-        rows = rows.iloc[np.sort(random.permutation(n_rows)[:MAX_ROWS])]
+        chosen = np.sort(random.permutation(n_rows)[:MAX_ROWS])
+    ends = np.cumsum([len(file) for file in files])
+    parts = [
+        file.frame_at(mine - start)
+        for file, start, mine in zip(
+            files,
+            ends - [len(file) for file in files],
+            np.split(chosen, np.searchsorted(chosen, ends[:-1])),
+            strict=True,
+        )
+    ]
+    rows = pd.concat(parts, ignore_index=True)
     weights = np.full(len(rows), n_rows / len(rows))
     return _Lesson(encode(rows), labels_of(rows, spec), weights)
 

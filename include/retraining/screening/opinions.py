@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retraining.screening.neighbours import Neighbours
+from retraining.screening.neighbours import N_NEIGHBOURS, Neighbours
 from retraining.screening.rows import SEED, Columns, Integers, Reals, Rows
 from retraining.screening.surrogate import Surrogate, fit_surrogate
 
@@ -29,7 +29,8 @@ class View:
         champion: Log-probabilities [n, k] of models that did not see the row.
         challenger: The same of the challenger.
         folds: Which champion did not see the row [n]; -1: none of them did.
-        near: Places in the pool of the nearest rows of the same label [n, N_NEIGHBOURS].
+        near: Places in the pool of the nearest rows of the same label [n, N_NEIGHBOURS]; -1 where
+            nobody has looked for them.
     """
 
     rows: Rows
@@ -65,12 +66,24 @@ class Opinions:
     neighbours: Neighbours
 
     def view(self, rows: Rows) -> View:
-        """The same about other rows of the batch: the mean of all models; none saw them."""
+        """The same about other rows of the batch, without neighbours: the mean of all models."""
+        nobody = np.full(len(rows), -1, dtype=np.int64)
         return View(
             rows=rows,
             champion=_mean(self.champions, rows),
             challenger=_mean(self.challengers, rows),
-            folds=np.full(len(rows), -1, dtype=np.int64),
+            folds=nobody,
+            near=np.repeat(nobody[:, None], N_NEIGHBOURS, axis=1),
+        )
+
+    def closer(self, view: View, chosen: Integers) -> View:
+        """Some rows of a view, with their neighbours."""
+        rows = view.rows.take(chosen)
+        return View(
+            rows=rows,
+            champion=view.champion[chosen],
+            challenger=view.challenger[chosen],
+            folds=view.folds[chosen],
             near=self.neighbours.of(rows),
         )
 

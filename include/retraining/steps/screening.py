@@ -90,6 +90,7 @@ def parse_batch(
     import pandas as pd
 
     from retraining.screening import BatchRows
+    from retraining.screening.stored import RowFile
 
     source = pinned.spec.source(report.batch.source)
     folder = workdir / f"{report.batch.source}-{report.batch.week}"
@@ -109,7 +110,7 @@ def parse_batch(
                 max_rows=source.max_rows,
                 workdir=folder,
             )
-            rows, faults = pd.read_parquet(parsed.rows), pd.read_parquet(parsed.faults)
+            rows, faults = RowFile(parsed.rows), pd.read_parquet(parsed.faults)
         except BatchRefusedError as refused:
             refusal = Refusal(code=refused.code, sentence=refused.sentence)
     return BatchRows(
