@@ -12,6 +12,8 @@ SCREENING = "tests/retraining/test_screening.py"
 _ENGINE = "tests/retraining/screening_engine"
 PROMISES = f"{_ENGINE}/test_promises.py"
 LIES = f"{_ENGINE}/test_weeks_with_lies.py"
+SOURCES = f"{_ENGINE}/test_sources.py"
+SHARDS = "tests/retraining/test_shards.py"
 STORED = f"{_ENGINE}/test_stored.py"
 
 
@@ -317,6 +319,38 @@ WEEKLY = (
         "kept = batch",
         STORED,
         "some_of_its_rows",
+    ),
+    Mutant(
+        "screening: a condemned source is refused",
+        "screening/verdicts.py",
+        "    if evidence is None or not evidence.condemned:\n",
+        "    if True:\n",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: what a condemned source taught is purged",
+        "screening/judging.py",
+        "np.concatenate([*carried, sources.taught])",
+        "np.concatenate(carried)",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: a batch that a reviewer vouched for",
+        "screening/judging.py",
+        "(rows, self.reader.of(batch, nobodys=batch in self.vouched))",
+        "(rows, self.reader.of(batch))",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: a part belongs to one shard",
+        "screening/engine.py",
+        "            if wanted[places[0]]\n",
+        "",
+        SHARDS,
+        "same_record",
     ),
     Mutant(
         "screening: a week is left out whole",

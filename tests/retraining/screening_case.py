@@ -14,7 +14,7 @@ from retraining.digests import Digest
 from retraining.features import fit_preprocessing
 from retraining.records import BatchId, Refusal
 from retraining.reviews import Reviewed
-from retraining.screening import BatchRows, ScreeningResult, screen
+from retraining.screening import BatchRows, ScreeningResult, Week, screen
 from retraining.screening.stored import RowFile
 from retraining.spec import PipelineSpec, parse_spec
 
@@ -138,8 +138,8 @@ def screened(
     """Screen against the first 150 biopsies."""
     spec = spec or biopsy_spec()
     vetted = biopsies(150) if reference is None else reference
-    return screen(
-        batches,
+    week = Week(
+        batches=batches,
         reference=vetted,
         history={}
         if history is None
@@ -148,8 +148,8 @@ def screened(
         reviewed=reviewed or Reviewed(),
         week=WEEK,
         spec=spec,
-        encode=fit_preprocessing(spec, vetted).encode,
     )
+    return screen(week, encode=fit_preprocessing(spec, vetted).encode)
 
 
 if __name__ == "__main__":

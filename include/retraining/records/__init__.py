@@ -38,6 +38,12 @@ from retraining.records.reviews import (
     ReviewSubject,
     ReviewVerb,
 )
+from retraining.records.sources import (
+    SourceDifference,
+    SourceEvidence,
+    SourceInfluence,
+    SourceWindow,
+)
 from retraining.records.weekly import (
     Block,
     Check,
@@ -52,6 +58,7 @@ from retraining.records.weekly import (
     ProvenanceReport,
     ScreenedBatch,
     ScreeningReport,
+    ShardReport,
     SliceResult,
     TrainingReport,
     ValidationReport,
@@ -90,7 +97,12 @@ __all__ = [
     "RollbackRequest",
     "ScreenedBatch",
     "ScreeningReport",
+    "ShardReport",
     "SliceResult",
+    "SourceDifference",
+    "SourceEvidence",
+    "SourceInfluence",
+    "SourceWindow",
     "Step",
     "StoredFile",
     "TrainingReport",
@@ -108,6 +120,7 @@ def report_type(step: Step) -> type[Record]:
         "pin": PinnedRun,
         "ingest": IngestReport,
         "provenance": ProvenanceReport,
+        "screening_shard": ShardReport,
         "screening": ScreeningReport,
         "training": TrainingReport,
         "validation": ValidationReport,

@@ -136,6 +136,35 @@ def judge_rows(
     )
 
 
+def answers_of_shard(
+    table: RowTable,
+    trusted: Rows,
+    *,
+    columns: Columns,
+    n_classes: int,
+    effort: Effort,
+    shard: int,
+    n_shards: int,
+) -> dict[int, Answers]:
+    """What `judge_rows` would say about one shard of n rows, part by part, by first places.
+
+    Args:
+        shard: From 0; the parts that begin in that share of the rows.
+    """
+    start, stop = (number * len(table) // n_shards for number in (shard, shard + 1))
+    wanted = np.zeros(len(table), dtype=bool)
+    wanted[start:stop] = True
+    with threadpool_limits(limits=1):
+        judge = Judge(
+            table, trusted, columns=columns, n_classes=n_classes, sample_rows=effort.sample_rows
+        )
+        return {
+            int(places[0]): judge.ask(places, rows)
+            for places, rows in table.parts(wanted)
+            if wanted[places[0]]
+        }
+
+
 def _asked(
     judge: Judge,
     table: RowTable,

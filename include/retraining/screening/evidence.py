@@ -29,7 +29,7 @@ _FOLDS = 5
 _TAIL_SHARE, _MIN_TAIL = 0.1, 10
 _SMALLEST_P = 1e-6
 _SUM_WEIGHT = 0.2
-_LABEL_WEIGHT, _LABEL_RANGE = 0.2, (-5.0, 12.0)
+_LABEL_WEIGHT, _LABEL_RANGE = 0.3, (-5.0, 12.0)
 _FAR_OUT = 1e-3  # share of trusted rows that lie as far out, where there are enough of them
 _TRUSTED_FOR_HALF = 600  # trusted rows at which the ratio counts half
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from retraining.features import labels_of
 from retraining.records import BatchId, FeedbackEffect, Interval, Refusal
+from retraining.screening.paired import percentile_interval
 from retraining.screening.plain_model import fit_plain_model
 from retraining.screening.rows import SEED, Integers, Mask, Matrix, Reals
 from retraining.screening.stored import RowFile
@@ -31,7 +31,6 @@ Encode = Callable[[pd.DataFrame], Matrix]
 MIN_REFERENCE_ROWS = 50
 # Bounds time and memory in a long history: of more rows some are drawn, which weigh for all.
 MAX_ROWS = 10_000
-_DIGITS = 6  # more than any reference set can tell, and few enough that no processor differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +197,7 @@ def paired_effect(
 
     def interval(of_kinds: Sequence[int]) -> Interval:
         value, samples = (counts @ np.array(of_kinds) / n_rows for counts in (kinds, drawn))
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(samples, [tail, 1 - tail])
-        return Interval(value=_rounded(value), low=_rounded(low), high=_rounded(high))
+        return percentile_interval(float(value), samples, confidence=confidence)
 
     return FeedbackEffect(
         n_feedback=n_feedback,
@@ -210,7 +207,3 @@ def paired_effect(
         difference=interval((0, -1, 1, 0)),
         left_out=False,
     )
-
-
-def _rounded(value: np.float64 | npt.NDArray[np.float64]) -> float:
-    return round(float(value), _DIGITS) + 0.0  # -0.0 would be another JSON text

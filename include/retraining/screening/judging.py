@@ -1,15 +1,17 @@
 """Judge the rows of all batches together, and write down for each what speaks against it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
-from retraining.records import BatchId, Pattern
+from retraining.records import BatchId, Pattern, SourceEvidence
 from retraining.reviews import CONFIRMED, Reviewed
 from retraining.screening import suspicious
-from retraining.screening.engine import Effort, Judgement, judge_rows
+from retraining.screening.engine import Effort, Judgement, answers_of_shard, judge_rows
+from retraining.screening.judge import Answers
 from retraining.screening.reasons import (
     CONDEMNED_USER,
     FAULT,
@@ -29,6 +31,7 @@ from retraining.screening.rows import (
     Rows,
     rows_at,
 )
+from retraining.screening.sources import judge_sources
 from retraining.screening.stored import RowFile, StoredTable
 from retraining.spec import PipelineSpec
 
@@ -86,13 +89,16 @@ class Findings:
     Attributes:
         suspicious: Quarantined rows, with the columns of `suspicious.SCHEMA`, by evidence.
         patterns: Found patterns and, in the same order, a sentence about each.
-        purged: Ids of accepted rows that carry a pattern, by their batch.
+        purged: Ids of accepted rows that carry a pattern, or that a condemned source alone teaches,
+            by their batch.
+        sources: What all new rows of each source show together.
     """
 
     suspicious: pd.DataFrame
     patterns: tuple[Pattern, ...]
     sentences: tuple[str, ...]
     purged: dict[BatchId, frozenset[str]]
+    sources: Mapping[str, SourceEvidence]
 
 
 def readable_batch(
@@ -115,42 +121,138 @@ def readable_batch(
     )
 
 
+@dataclass(frozen=True)
+class Case:
+    """The rows of a week, and what they are judged against.
+
+    Attributes:
+        new: Rows that nothing else stands against, of all batches.
+        history: Accepted rows of earlier weeks, by batch.
+        chosen: Places of those rows of the history that new ones are judged against.
+        vetted: The reference set.
+        vetted_ids: Its row ids.
+        vouched: Batches that count for no source: a reviewer vouched for them.
+    """
+
+    new: StoredTable
+    history: Mapping[BatchId, RowFile]
+    chosen: Integers
+    vetted: Rows
+    vetted_ids: Sequence[str]
+    vouched: Collection[BatchId]
+    reader: RowReader
+    spec: PipelineSpec
+
+    @classmethod
+    def of(
+        cls,
+        batches: Sequence[JudgedBatch],
+        *,
+        reference: pd.DataFrame,
+        history: Mapping[BatchId, RowFile],
+        vouched: Collection[BatchId],
+        spec: PipelineSpec,
+    ) -> Self:
+        """The case of all batches; each is told its place in it."""
+        reader = RowReader(spec)
+        return cls(
+            new=_new_rows(batches, reader, vouched),
+            history=history,
+            chosen=_bounded(sum(map(len, history.values())), spec.screening.max_history_rows),
+            vetted=reader.read(reference),
+            vetted_ids=[str(name) for name in reference[spec.row_id]],
+            vouched=vouched,
+            reader=reader,
+            spec=spec,
+        )
+
+    @property
+    def old(self) -> StoredTable:
+        """All accepted rows."""
+        return StoredTable(
+            [
+                (rows, self.reader.of(batch, nobodys=batch in self.vouched))
+                for batch, rows in self.history.items()
+            ]
+        )
+
+    @property
+    def trusted(self) -> Rows:
+        """What new rows are judged against."""
+        parts = [rows_at(self.old, self.chosen)] if len(self.chosen) else []
+        return Rows.joined([*parts, self.vetted])
+
+    @property
+    def trusted_ids(self) -> list[str]:
+        """Row ids of the trusted rows, in their order."""
+        return [*_ids_at(self.history, self.chosen, self.spec), *self.vetted_ids]
+
+    def effort(self, *, only_sample: bool = False) -> Effort:
+        """How much may be looked at."""
+        policy = self.spec.screening
+        return Effort(policy.max_fitted_rows, policy.max_rounds, only_sample)
+
+
+def judge_shard(case: Case, shard: int) -> dict[int, Answers]:
+    """What the judge of a case says about one of the pipeline file's shards of new rows."""
+    if len(case.new) == 0:
+        return {}
+    return answers_of_shard(
+        case.new,
+        case.trusted,
+        columns=case.reader.columns,
+        n_classes=len(case.spec.label.classes),
+        effort=case.effort(),
+        shard=shard,
+        n_shards=case.spec.screening.shards,
+    )
+
+
 def judge_batches(
     batches: Sequence[JudgedBatch],
+    case: Case,
     *,
-    reference: pd.DataFrame,
-    history: Mapping[BatchId, RowFile],
-    spec: PipelineSpec,
+    answered: Mapping[int, Answers],
     progress: Progress,
 ) -> Findings:
     """Add to every batch the reasons that its rows' values give.
 
     The new rows are judged against history and reference set; then, where there is a history, the
     whole window against the reference set alone: a slow drip has taught the champion already.
+
+    Args:
+        case: Of these batches.
+        answered: What `judge_shard` found elsewhere.
     """
-    reader = RowReader(spec)
-    new = _new_rows(batches, reader)
+    new, spec, reader = case.new, case.spec, case.reader
     if len(new) == 0:
         told = [_told(item, None, spec) for item in batches]
-        return Findings(suspicious.by_evidence(suspicious.joined(told)), (), (), {})
-    vetted = reader.read(reference)
-    old = StoredTable([(rows, reader.of(batch)) for batch, rows in history.items()])
-    chosen = _bounded(len(old), spec.screening.max_history_rows)
-    trusted = Rows.joined([rows_at(old, chosen), vetted]) if len(chosen) else vetted
-
+        return Findings(suspicious.by_evidence(suspicious.joined(told)), (), (), {}, {})
+    trusted, old = case.trusted, case.old
     progress(f"judging {len(new):,} new rows against {len(trusted):,} trusted ones")
-    judgement = _look(new, trusted, reader, spec, progress=progress)
+    judgement = _look(case, new, trusted, case.effort(), answered, progress)
     found = list(judgement.found())
-    purged: dict[BatchId, frozenset[str]] = {}
+    carried = [np.zeros(0, dtype=np.int64)]
+    window = None
     if len(old):
         progress(f"judging {len(old) + len(new):,} rows of the window against the reference set")
         kept = np.flatnonzero(~judgement.purged)
         window = StoredTable([*old.files, *_left(new, judgement.purged).files])
-        drip = _look(window, vetted, reader, spec, only_sample=True)
+        drip = _look(case, window, case.vetted, case.effort(only_sample=True), {}, progress)
         for finding, carriers in drip.found():
             found.append((finding, kept[carriers[carriers >= len(old)] - len(old)]))
-        carried = np.concatenate([np.zeros(0, dtype=np.int64), *drip.carriers])
-        purged = _ids_by_batch(history, np.unique(carried[carried < len(old)]), spec)
+        carried += drip.carriers
+    progress("judging the sources")
+    sources = judge_sources(
+        judgement.judge.sample,
+        trusted.take(slice(len(case.chosen))),
+        case.vetted,
+        window,
+        columns=reader.columns,
+        n_classes=len(spec.label.classes),
+        spared=reader.names.get("source", {}).get(spec.feedback.source) if spec.feedback else None,
+    )
+    purged = np.unique(np.concatenate([*carried, sources.taught]))
 
     sentences: dict[str, str] = {}
     patterns = []
@@ -168,25 +270,31 @@ def judge_batches(
     for item in batches:
         item.add(CONDEMNED_USER, judgement.of_condemned)
 
-    trusted_ids = [*_ids_at(history, chosen, spec), *reference[spec.row_id].astype(str)]
-    explainer = Explainer(judgement, new, trusted_ids, sentences)
+    explainer = Explainer(judgement, new, case.trusted_ids, sentences)
     told = [_told(item, explainer, spec) for item in batches]
     return Findings(
         suspicious=suspicious.by_evidence(suspicious.joined(told)),
         patterns=tuple(patterns),
         sentences=tuple(sentences.values()),
-        purged=purged,
+        purged=_ids_by_batch(case.history, purged[purged < len(old)], spec),
+        sources={
+            name: sources.evidence[number]
+            for name, number in reader.names.get("source", {}).items()
+            if number in sources.evidence
+        },
     )
 
 
-def _new_rows(batches: Sequence[JudgedBatch], reader: RowReader) -> StoredTable:
+def _new_rows(
+    batches: Sequence[JudgedBatch], reader: RowReader, vouched: Collection[BatchId]
+) -> StoredTable:
     """The rows of all batches that nothing else stands against; each batch is told its place."""
     files, start = [], 0
     for item in batches:
         rows = item.rows.without(~item.judged)
         item.place = slice(start, start + len(rows))
         start += len(rows)
-        files.append((rows, reader.of(item.batch)))
+        files.append((rows, reader.of(item.batch, nobodys=item.batch in vouched)))
     return StoredTable(files)
 
 
@@ -199,16 +307,13 @@ def _left(table: StoredTable, purged: Mask) -> StoredTable:
 
 
 def _look(
+    case: Case,
     rows: StoredTable,
     trusted: Rows,
-    reader: RowReader,
-    spec: PipelineSpec,
-    *,
-    only_sample: bool = False,
-    progress: Progress = lambda _: None,
+    effort: Effort,
+    answered: Mapping[int, Answers],
+    progress: Progress,
 ) -> Judgement:
-    policy = spec.screening
-
     def told(n_judged: int) -> None:
         if n_judged // _WAIT_ROWS > (n_judged - PART_ROWS) // _WAIT_ROWS and n_judged > PART_ROWS:
             progress(f"{n_judged:,} of {len(rows):,} rows judged")
@@ -216,12 +321,11 @@ def _look(
     return judge_rows(
         rows,
         trusted,
-        columns=reader.columns,
-        n_classes=len(spec.label.classes),
-        false_discovery_rate=policy.false_discovery_rate,
-        effort=Effort(
-            sample_rows=policy.max_fitted_rows, rounds=policy.max_rounds, only_sample=only_sample
-        ),
+        columns=case.reader.columns,
+        n_classes=len(case.spec.label.classes),
+        false_discovery_rate=case.spec.screening.false_discovery_rate,
+        effort=effort,
+        answered=answered,
         told=told,
     )
 

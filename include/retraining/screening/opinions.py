@@ -28,7 +28,6 @@ class View:
     Attributes:
         champion: Log-probabilities [n, k] of models that did not see the row.
         challenger: The same of the challenger.
-        folds: Which champion did not see the row [n]; -1: none of them did.
         near: Places in the pool of the nearest rows of the same label [n, N_NEIGHBOURS]; -1 where
             nobody has looked for them.
     """
@@ -36,7 +35,6 @@ class View:
     rows: Rows
     champion: Reals
     challenger: Reals
-    folds: Integers
     near: Integers
 
     def __len__(self) -> int:
@@ -67,13 +65,11 @@ class Opinions:
 
     def view(self, rows: Rows) -> View:
         """The same about other rows of the batch, without neighbours: the mean of all models."""
-        nobody = np.full(len(rows), -1, dtype=np.int64)
         return View(
             rows=rows,
             champion=_mean(self.champions, rows),
             challenger=_mean(self.challengers, rows),
-            folds=nobody,
-            near=np.repeat(nobody[:, None], N_NEIGHBOURS, axis=1),
+            near=np.full((len(rows), N_NEIGHBOURS), -1, dtype=np.int64),
         )
 
     def closer(self, view: View, chosen: Integers) -> View:
@@ -83,7 +79,6 @@ class Opinions:
             rows=rows,
             champion=view.champion[chosen],
             challenger=view.challenger[chosen],
-            folds=view.folds[chosen],
             near=self.neighbours.of(rows),
         )
 
@@ -121,7 +116,6 @@ def form_opinions(sample: Rows, trusted: Rows, *, columns: Columns, n_classes: i
         rows=together,
         champion=champion,
         challenger=challenger,
-        folds=np.concatenate([np.full(n_sample, -1, dtype=np.int64), folds]),
         near=neighbours.of(together, np.arange(len(together), dtype=np.int64)),
     )
     return Opinions(champions, challengers, pool, n_sample, neighbours)

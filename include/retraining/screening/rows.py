@@ -194,9 +194,10 @@ class RowReader:
             users=self._users(frame, source),
         )
 
-    def of(self, batch: BatchId) -> Callable[[pa.RecordBatch], Rows]:
-        """Reads the rows of one delivery, part by part."""
-        return lambda part: self.read(part.to_pandas(), source=batch.source, week=batch.week)
+    def of(self, batch: BatchId, *, nobodys: bool = False) -> Callable[[pa.RecordBatch], Rows]:
+        """Reads the rows of one delivery, part by part; as nobody's where no source is judged."""
+        source = "" if nobodys else batch.source
+        return lambda part: self.read(part.to_pandas(), source=source, week=batch.week)
 
     def _users(self, frame: pd.DataFrame, source: str) -> Integers:
         """A number per user of a source; -1 where the row names none."""
