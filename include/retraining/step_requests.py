@@ -121,6 +121,10 @@ class PinnedContext:
             reviews=self.run.reviews_head,
         )
 
+    def screening_shard(self, screening: Digest, shard: int) -> Digest:
+        """One shard of a screening's rows; how many there are stands in the spec."""
+        return self.of("screening_shard", screening=screening, shard=shard)
+
     def training(self, screening: Digest, blocks: Sequence[Block]) -> Digest:
         """Training on the new and the window's accepted rows."""
         return self.of(

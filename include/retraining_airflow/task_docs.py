@@ -37,6 +37,9 @@ values; and looks for poison. Suspicious rows are kept in quarantine, each with 
 
 Green also when a source, or the whole week, was refused. {_BROKEN}"""
 
+SCREEN_SHARD = f"""Judges the rows of one shard of the week, side by side with the others; `screen`
+takes up what they found, and judges itself what they did not. {_BROKEN}"""
+
 TRAIN = """Trains the challenger with differential privacy, in an environment and a process of its
 own. The privacy it spends is charged to the ledger before it starts.
 

@@ -12,6 +12,9 @@ SCREENING = "tests/retraining/test_screening.py"
 _ENGINE = "tests/retraining/screening_engine"
 PROMISES = f"{_ENGINE}/test_promises.py"
 LIES = f"{_ENGINE}/test_weeks_with_lies.py"
+SOURCES = f"{_ENGINE}/test_sources.py"
+SHARDS = "tests/retraining/test_shards.py"
+STORED = f"{_ENGINE}/test_stored.py"
 
 
 def _bad_input(
@@ -256,7 +259,7 @@ WEEKLY = (
     Mutant(
         "screening: the line that rows stand out from",
         "screening/evidence.py",
-        "line = false_discovery_rate * np.arange(1, len(ordered) + 1) / len(ordered)",
+        "line = false_discovery_rate * np.arange(1, len(ordered) + 1) / n_tests",
         "line = np.full(len(ordered), false_discovery_rate)",
         PROMISES,
         "step_up",
@@ -288,18 +291,66 @@ WEEKLY = (
     Mutant(
         "screening: carriers of a pattern are purged",
         "screening/engine.py",
-        "np.any([self.held, *self.carriers], axis=0)",
-        "np.any([self.held], axis=0)",
+        "for places in (self.odd.places[self.held], *self.carriers):",
+        "for places in (self.odd.places[self.held],):",
         PROMISES,
         "rare_trigger",
     ),
     Mutant(
         "screening: condemned users by chance",
         "screening/shares.py",
-        " & (chance <= _FAMILY_ERROR / len(names))",
+        " & (chance <= _FAMILY_ERROR / tally.n_users)",
         "",
         PROMISES,
-        "ring_of_users",
+        "no_user_of_a_clean_week",
+    ),
+    Mutant(
+        "screening: rows that were not sampled are judged",
+        "screening/judge.py",
+        "        evidence[fresh[asked]] = self.evidence.score(scores[fresh[asked]])\n",
+        "",
+        STORED,
+        "beyond_the_sample",
+    ),
+    Mutant(
+        "screening: rows of a file that are not meant",
+        "screening/stored.py",
+        "kept = batch if self.kept is None else batch.filter(pa.array(self.kept[row:end]))",
+        "kept = batch",
+        STORED,
+        "some_of_its_rows",
+    ),
+    Mutant(
+        "screening: a condemned source is refused",
+        "screening/verdicts.py",
+        "    if evidence is None or not evidence.condemned:\n",
+        "    if True:\n",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: what a condemned source taught is purged",
+        "screening/judging.py",
+        "np.concatenate([*carried, sources.taught])",
+        "np.concatenate(carried)",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: a batch that a reviewer vouched for",
+        "screening/judging.py",
+        "(rows, self.reader.of(batch, nobodys=batch in self.vouched))",
+        "(rows, self.reader.of(batch))",
+        SOURCES,
+        "adds_up_is_quarantined",
+    ),
+    Mutant(
+        "screening: a part belongs to one shard",
+        "screening/engine.py",
+        "            if wanted[places[0]]\n",
+        "",
+        SHARDS,
+        "same_record",
     ),
     Mutant(
         "screening: a week is left out whole",
@@ -328,8 +379,8 @@ WEEKLY = (
     Mutant(
         "screening: the whole window is looked at",
         "screening/judging.py",
-        "            carried |= carriers[: len(old)]\n",
-        "",
+        "carried = np.concatenate([np.zeros(0, dtype=np.int64), *drip.carriers])",
+        "carried = np.zeros(0, dtype=np.int64)",
         LIES,
         "drip",
     ),

@@ -1,6 +1,9 @@
 """Real rows to screen: 569 breast cancer biopsies (scikit-learn), 30 numbers, two classes."""
 
+import tempfile
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,12 @@ from retraining.digests import Digest
 from retraining.features import fit_preprocessing
 from retraining.records import BatchId, Refusal
 from retraining.reviews import Reviewed
-from retraining.screening import BatchRows, ScreeningResult, screen
+from retraining.screening import BatchRows, ScreeningResult, Week, screen
+from retraining.screening.stored import RowFile
 from retraining.spec import PipelineSpec, parse_spec
 
 WEEK = "2026-W07"
+_FOLDER = tempfile.TemporaryDirectory(prefix="screening-case-")  # gone when the process ends
 
 
 def biopsy_spec(
@@ -83,6 +88,13 @@ def flipped(rows: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
     return wrong
 
 
+def on_disk(rows: pd.DataFrame) -> RowFile:
+    """The rows as a parser leaves them."""
+    path = Path(_FOLDER.name) / f"{uuid.uuid4().hex}.parquet"
+    rows.to_parquet(path, index=False)
+    return RowFile(path)
+
+
 def faults_of(*reasons: list[str]) -> pd.DataFrame:
     """One faulty row per list of reasons, without an id."""
     return pd.DataFrame(
@@ -108,7 +120,7 @@ def batch(
         batch=BatchId(source=source, week=week),
         batch_digest=Digest.of(f"{source} {week}".encode()),
         risk_score=0.1 if source == "clinic" else 0.6,
-        rows=rows,
+        rows=None if rows is None else on_disk(rows),
         faults=faults_of() if faults is None else faults,
         refusal=refusal,
     )
@@ -126,16 +138,18 @@ def screened(
     """Screen against the first 150 biopsies."""
     spec = spec or biopsy_spec()
     vetted = biopsies(150) if reference is None else reference
-    return screen(
-        batches,
+    week = Week(
+        batches=batches,
         reference=vetted,
-        history={} if history is None else {BatchId(source="clinic", week="2026-W06"): history},
+        history={}
+        if history is None
+        else {BatchId(source="clinic", week="2026-W06"): on_disk(history)},
         holdout_row_ids=set(holdout),
         reviewed=reviewed or Reviewed(),
         week=WEEK,
         spec=spec,
-        encode=fit_preprocessing(spec, vetted).encode,
     )
+    return screen(week, encode=fit_preprocessing(spec, vetted).encode)
 
 
 if __name__ == "__main__":

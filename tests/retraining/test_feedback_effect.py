@@ -27,6 +27,7 @@ from tests.retraining.screening_case import (
     biopsies,
     biopsy_spec,
     flipped,
+    on_disk,
     screened,
 )
 
@@ -56,9 +57,9 @@ def _judge(
     if feedback is not None:
         accepted[_USERS] = feedback
     return judge_feedback(
-        accepted,
+        {batch: on_disk(rows) for batch, rows in accepted.items()},
         reference=vetted if reference is None else reference,
-        history=history,
+        history=() if history is None else (on_disk(history),),
         spec=spec,
         encode=fit_preprocessing(spec, vetted).encode,
     )

@@ -48,6 +48,15 @@ def test_the_steps_stand_in_their_order(build: Any) -> None:
     assert tasks["promote"].upstream_task_ids == {"gate"}
 
 
+def test_a_week_in_shards_is_judged_by_mapped_tasks_before_it_is_screened(build: Any) -> None:
+    tasks = build({"screening": {"shards": 3}}).task_dict
+
+    assert tasks["screen_shard"].is_mapped
+    assert tasks["screen_shard"].expand_input.value == {"shard": [0, 1, 2]}
+    assert tasks["screen_shard"].upstream_task_ids == {"pin", "provenance"}
+    assert tasks["screen"].upstream_task_ids == {"pin", "provenance", "screen_shard"}
+
+
 def test_the_gate_judges_refusals_and_nothing_that_broke(build: Any) -> None:
     rules = {name: str(task.trigger_rule) for name, task in build().task_dict.items()}
 

@@ -134,11 +134,13 @@ def test_a_notifier_that_cannot_be_sent_is_noticed_before_the_run_does_anything(
 def test_airflow_and_a_laptop_give_the_same_reports_up_to_screening(
     tmp_path: Path, run_dag: Callable[..., Any]
 ) -> None:
-    """Same bytes, two installations: what is concluded depends on nothing else."""
-    under_airflow = make_workspace(tmp_path / "airflow", weeks=[FIRST])
+    """Same bytes, two installations: what is concluded depends on nothing else, shards neither."""
+    under_airflow = make_workspace(
+        tmp_path / "airflow", weeks=[FIRST], spec={"screening": {"shards": 2}}
+    )
     shutil.copytree(under_airflow.home, tmp_path / "laptop")
     laptop = Workspace(tmp_path / "laptop", MODEL, Settings.load(tmp_path / "laptop"))
-    run_dag(under_airflow, week=FIRST)
+    states = run_dag(under_airflow, week=FIRST).states
     by_hand = screen_week(laptop.steps(), MODEL, FIRST)
 
     (audited,) = audit(
@@ -146,6 +148,7 @@ def test_airflow_and_a_laptop_give_the_same_reports_up_to_screening(
         under_airflow.steps().trust,
     )
 
+    assert states["screen_shard"] == "success"
     reports = [result.report for result in (*by_hand.provenance, by_hand.screening)]
     assert {report.identity for report in reports} == {
         report.identity for report in (*audited.chain.provenance, audited.chain.screening)

@@ -81,7 +81,8 @@ def release(
     """Say that rows are sound, or take an earlier confirmation back.
 
     The next run does not quarantine these rows for what their scores say; faults of values and
-    ids stay. A batch of a promoted week is not looked at again.
+    ids stay. A batch of a promoted week is not looked at again. With a source and a week you
+    vouch for that batch: it counts against its source no more; its rows are judged as ever.
     """
     about = (screening, [*(row or []), *_row_ids(rows)], pattern, source, week)
     _review(ctx, spec, "release", about, why=why, key=key, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _FEATURE = re.compile(r"f\d+")
 _WHO = ("source", "week", "user")
+_WAIT_ROWS = 100_000
 
 
 @app.command("screen-table")
@@ -42,32 +44,40 @@ def screen_table(
     import numpy as np
     import pandas as pd
 
+    from retraining.errors import ConfigError
     from retraining.screening.engine import Effort, judge_rows
     from retraining.screening.rows import Rows
-    from retraining.screening.shares import condemned_users
+    from retraining.screening.stored import RowFile, StoredTable
 
-    judged = pd.read_parquet(table)
-    names = [name for name in judged.columns if _FEATURE.fullmatch(str(name))]
-    vetted = _rows(pd.read_parquet(reference), names, reference).nobodys()
+    file = RowFile(table)
+    if not len(file):
+        raise ConfigError(f"{table} has no rows to judge.")
+    names = [name for name in _columns_of(table) if _FEATURE.fullmatch(name)]
+    vetted = _rows(pd.read_parquet(reference), names, reference, {}).nobodys()
     trusted = vetted
     if history is not None and len(old := pd.read_parquet(history)):
-        trusted = Rows.joined([_rows(old, names, history), vetted])
-    rows = _rows(judged, names, table)
+        weeks = sorted(old["week"].unique()) if "week" in old.columns else []
+        in_order: dict[str, dict[Any, int]] = {"week": {name: n for n, name in enumerate(weeks)}}
+        trusted = Rows.joined([_rows(old, names, history, in_order), vetted])
+    numbers: dict[str, dict[Any, int]] = {}
+    rows = StoredTable([(file, lambda b: _rows(b.to_pandas(), names, table, numbers))])
+    largest = max(int(file.column("label").max()), int(trusted.labels.max()))
     found = judge_rows(
         rows,
         trusted,
         columns=_columns(names, kind),
-        n_classes=int(max(rows.labels.max(), trusted.labels.max())) + 1,
+        n_classes=largest + 1,
         false_discovery_rate=false_discovery_rate,
         effort=Effort(),
+        told=partial(_progress, n_rows=len(rows)),
     )
-    held = found.purged | np.isin(
-        rows.users, condemned_users(rows.users, found.p_value, found.purged)
-    )
-    frame = pd.DataFrame(
-        {"row_id": judged["row_id"], "score": found.evidence, "held": held.astype(int)}
-    )
-    frame.to_csv(out, index=False, lineterminator="\n")
+    held = found.purged
+    held[found.of_condemned] = True
+    with out.open("w", encoding="utf-8", newline="") as sink:
+        for part, batch in file.batches():
+            shown = {"row_id": batch["row_id"].to_pandas(), "score": found.order[part]}
+            frame = pd.DataFrame(shown | {"held": held[part].astype(np.int8)})
+            frame.to_csv(sink, index=False, header=part.start == 0, lineterminator="\n")
     errors().print(
         f"{len(rows)} rows against {len(trusted)} trusted ones: {int(held.sum())} held,"
         f" {len(found.findings)} patterns found.",
@@ -75,7 +85,24 @@ def screen_table(
     )
 
 
-def _rows(frame: pd.DataFrame, names: list[str], path: Path) -> Rows:
+def _progress(n_judged: int, *, n_rows: int) -> None:
+    """One line now and then, where there is something to wait for."""
+    from retraining.screening.rows import PART_ROWS
+
+    if n_rows > _WAIT_ROWS and n_judged // _WAIT_ROWS > (n_judged - PART_ROWS) // _WAIT_ROWS:
+        errors().print(f"{n_judged:,} of {n_rows:,} rows judged.", markup=False)
+
+
+def _columns_of(path: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return list(map(str, pq.read_schema(path).names))
+
+
+def _rows(
+    frame: pd.DataFrame, names: list[str], path: Path, numbers: dict[str, dict[Any, int]]
+) -> Rows:
+    """Rows of a frame; `numbers` remembers sources, weeks and users from one part to the next."""
     import numpy as np
 
     from retraining.errors import ConfigError
@@ -87,16 +114,21 @@ def _rows(frame: pd.DataFrame, names: list[str], path: Path) -> Rows:
     if not names or not np.isfinite(features).all():
         raise ConfigError(f"{path}: expected finite numbers in columns f0, f1 and on.")
     nobody = np.full(len(frame), -1, dtype=np.int64)
-    who = [_numbered(frame[name]) if name in frame.columns else nobody for name in _WHO]
+    who = [
+        _numbered(frame[name], numbers.setdefault(name, {})) if name in frame.columns else nobody
+        for name in _WHO
+    ]
     return Rows(features, frame["label"].to_numpy(dtype=np.int64), *who)
 
 
-def _numbered(names: pd.Series[Any]) -> Integers:
-    """A number for each name, in their order."""
+def _numbered(names: pd.Series[Any], known: dict[Any, int]) -> Integers:
+    """A number for each name, as they come."""
     import numpy as np
     import pandas as pd
 
-    return pd.factorize(names, sort=True)[0].astype(np.int64)
+    codes, distinct = pd.factorize(names)
+    numbers = np.array([known.setdefault(name, len(known)) for name in distinct], dtype=np.int64)
+    return numbers[codes] if len(numbers) else np.full(len(names), -1, dtype=np.int64)
 
 
 def _columns(names: list[str], kind: str) -> Columns:

@@ -47,6 +47,12 @@ from retraining.records.reviews import (
     ReviewSubject,
     ReviewVerb,
 )
+from retraining.records.sources import (
+    SourceDifference,
+    SourceEvidence,
+    SourceInfluence,
+    SourceWindow,
+)
 from retraining.records.weekly import (
     Block,
     Check,
@@ -60,6 +66,7 @@ from retraining.records.weekly import (
     ProvenanceReport,
     ScreenedBatch,
     ScreeningReport,
+    ShardReport,
     SliceResult,
     TrainingReport,
     ValidationReport,
@@ -103,7 +110,12 @@ __all__ = [
     "RollbackRequest",
     "ScreenedBatch",
     "ScreeningReport",
+    "ShardReport",
     "SliceResult",
+    "SourceDifference",
+    "SourceEvidence",
+    "SourceInfluence",
+    "SourceWindow",
     "Step",
     "StoredFile",
     "TracedBatch",
@@ -122,6 +134,7 @@ def report_type(step: Step) -> type[Record]:
         "pin": PinnedRun,
         "ingest": IngestReport,
         "provenance": ProvenanceReport,
+        "screening_shard": ShardReport,
         "screening": ScreeningReport,
         "training": TrainingReport,
         "validation": ValidationReport,

@@ -14,6 +14,7 @@ Step = Literal[
     "pin",
     "ingest",
     "provenance",
+    "screening_shard",
     "screening",
     "training",
     "validation",

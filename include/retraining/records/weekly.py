@@ -8,6 +8,7 @@ from retraining.digests import Digest
 from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Verdict, Week
 from retraining.records.behaviour import BehaviourReport
 from retraining.records.patterns import Pattern
+from retraining.records.sources import SourceEvidence
 
 # --- pin ------------------------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class ScreenedBatch(Record):
         quarantined: Rows kept and not used, counted per reason; one row may have several.
         poison_share: Of the rows that could be read, estimated; None when none could.
         accepted: Parquet of the accepted rows in the store; None when the batch is not used.
-        schema_digest: Of the columns that the rows were checked against.
+        source_evidence: What all rows of the source show together, carried-over batches included.
     """
 
     batch: BatchId
@@ -101,6 +102,7 @@ class ScreenedBatch(Record):
     quarantined: dict[str, int] = Field(default_factory=dict)
     poison_share: Interval | None = None
     accepted: Digest | None = None
+    source_evidence: SourceEvidence | None = None
     refusal: Refusal | None = None
 
 
@@ -145,6 +147,20 @@ class WindowBlock(Record):
     n_rows: int = Field(ge=0)
     n_purged: int = Field(default=0, ge=0)
     learned_by: tuple[int, ...] = ()
+
+
+class ShardReport(Record):
+    """What was found about one shard of the week's rows, for screening to take up.
+
+    Attributes:
+        shard: From 0.
+        n_rows: Of the shard.
+        answers: Arrays in the store (safetensors): scores of its odd rows, an order of all.
+    """
+
+    shard: int = Field(ge=0)
+    n_rows: int = Field(ge=0)
+    answers: Digest
 
 
 class ScreeningReport(Record):

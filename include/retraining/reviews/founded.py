@@ -43,11 +43,6 @@ def refuse_unfounded(
             "This pattern was never confirmed, so there is nothing to release. Release the rows"
             " that carry it, by their ids."
         )
-    if verb == "release" and about.batch is not None and about.batch not in before.batches:
-        raise ReviewRefusedError(
-            f"{about.batch} was never confirmed, so there is nothing to release. Release its"
-            " quarantined rows, by their ids."
-        )
     if about.screening is None:
         return
     report = named_screening(store, trust, model, about.screening, trust_version=trust_version)

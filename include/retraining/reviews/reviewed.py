@@ -25,12 +25,15 @@ class Reviewed:
         confirmed: Ids of rows that are always quarantined.
         patterns: Rows that carry one of these are, too.
         batches: So are all rows of these.
+        vouched: Batches that a reviewer released: what their source shows as a whole does not
+            condemn them, and counts against it no more; their rows are judged like any others.
     """
 
     released: frozenset[str] = frozenset()
     confirmed: frozenset[str] = frozenset()
     patterns: tuple[Pattern, ...] = ()
     batches: frozenset[BatchId] = frozenset()
+    vouched: frozenset[BatchId] = frozenset()
 
     @property
     def confirms(self) -> bool:
@@ -105,6 +108,7 @@ def fold(entries: Sequence[ReviewEntry]) -> Reviewed:
     confirmed: set[str] = set()
     patterns: dict[Pattern, None] = {}  # in the order of their confirmation
     batches: set[BatchId] = set()
+    vouched: set[BatchId] = set()
     for entry in entries:
         about, confirm = entry.about, entry.verb == "confirm"
         rows = set(about.row_ids)
@@ -116,12 +120,13 @@ def fold(entries: Sequence[ReviewEntry]) -> Reviewed:
             if confirm:
                 patterns[about.pattern] = None
         if about.batch is not None:
-            batches.discard(about.batch)
-            if confirm:
-                batches.add(about.batch)
+            gained, lost = (batches, vouched) if confirm else (vouched, batches)
+            gained.add(about.batch)
+            lost.discard(about.batch)
     return Reviewed(
         released=frozenset(released),
         confirmed=frozenset(confirmed),
         patterns=tuple(patterns),
         batches=frozenset(batches),
+        vouched=frozenset(vouched),
     )

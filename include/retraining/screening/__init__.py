@@ -8,6 +8,7 @@ accepted or refused.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,46 +16,111 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retraining.errors import ConfigError
 from retraining.features import labels_of
-from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport
+from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport, SourceEvidence
 from retraining.reviews import CONFIRMED, Reviewed
 from retraining.screening.claims import claimed_ids
 from retraining.screening.feedback_effect import Encode, judge_feedback
-from retraining.screening.judging import JudgedBatch, Progress, judge_batches, readable_batch
+from retraining.screening.judge import Answers
+from retraining.screening.judging import (
+    Case,
+    JudgedBatch,
+    Progress,
+    judge_batches,
+    judge_shard,
+    readable_batch,
+)
 from retraining.screening.reasons import is_evidence
 from retraining.screening.result import BatchRows, ScreeningResult
 from retraining.screening.shares import poison_share
-from retraining.screening.verdicts import batch_refusal, week_refusal
+from retraining.screening.stored import RowFile
+from retraining.screening.verdicts import batch_refusal, source_refusal, week_refusal
 from retraining.spec import PipelineSpec
 
-__all__ = ["BatchRows", "ScreeningResult", "screen"]
+__all__ = ["BatchRows", "ScreeningResult", "Week", "screen", "screen_shard"]
 
 MIN_REFERENCE_ROWS = 50
 MIN_ROWS_PER_CLASS = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """What is screened, and by what.
+
+    Attributes:
+        batches: What was delivered, refused batches included, in any order.
+        reference: The pinned, vetted rows.
+        history: Accepted rows of promoted weeks, oldest first; empty before the first.
+        holdout_row_ids: Ids of the rows that are never trained on.
+        reviewed: What reviewers released and confirmed; confirmed rows are no longer in the
+            history.
+        week: The newest week of the run; batches of others are carried over from held weeks.
+    """
+
+    batches: Sequence[BatchRows]
+    reference: pd.DataFrame
+    history: Mapping[BatchId, RowFile]
+    holdout_row_ids: Collection[str]
+    reviewed: Reviewed
+    week: str
+    spec: PipelineSpec
+
+    @property
+    def ordered(self) -> list[BatchRows]:
+        """The batches by week and source."""
+        return sorted(self.batches, key=lambda item: (item.batch.week, item.batch.source))
+
+    def readable(self) -> dict[BatchId, JudgedBatch]:
+        """Batches with rows, and the reasons that stand before anybody looks at their values.
+
+        Raises:
+            ConfigError: The reference set has too few rows, or too few of a class.
+        """
+        _check_reference(self.reference, self.spec)
+        row_id = self.spec.row_id
+        claims = claimed_ids(
+            self.ordered,
+            known={str(name) for rows in self.history.values() for name in rows.column(row_id)},
+            holdout=self.holdout_row_ids,
+            spec=self.spec,
+        )
+        return {
+            delivered.batch: readable_batch(delivered, claim, self.reviewed, self.spec)
+            for delivered, claim in zip(self.ordered, claims, strict=True)
+            if delivered.refusal is None and delivered.rows is not None
+        }
+
+    def case(self, readable: Mapping[BatchId, JudgedBatch]) -> Case:
+        """The rows of these batches, to be judged."""
+        return Case.of(
+            list(readable.values()),
+            reference=self.reference,
+            history=self.history,
+            vouched=self.reviewed.vouched,
+            spec=self.spec,
+        )
+
+
+def screen_shard(week: Week, shard: int) -> dict[int, Answers]:
+    """Judge the rows of one shard; `screen` of the same week takes it from there.
+
+    Raises:
+        ConfigError: The reference set has too few rows, or too few of a class.
+    """
+    return judge_shard(week.case(week.readable()), shard)
+
+
 def screen(
-    batches: Sequence[BatchRows],
+    week: Week,
     *,
-    reference: pd.DataFrame,
-    history: Mapping[BatchId, pd.DataFrame],
-    holdout_row_ids: Collection[str],
-    reviewed: Reviewed,
-    week: str,
-    spec: PipelineSpec,
     encode: Encode,
+    answered: Mapping[int, Answers] | None = None,
     progress: Progress = lambda _: None,
 ) -> ScreeningResult:
     """Judge every row of every batch, then every batch, then the feedback, then the week.
 
     Args:
-        batches: What was delivered, refused batches included, in any order.
-        reference: The pinned, vetted rows.
-        history: Accepted rows of promoted weeks, oldest first; empty before the first.
-        holdout_row_ids: Ids of the rows that are never trained on.
-        reviewed: What reviewers released and confirmed; the caller has taken confirmed rows out of
-            the history.
-        week: The newest week of the run; batches of others are carried over from held weeks.
         encode: Preprocessing of the models: rows to float32 [n, d], each row alone.
+        answered: What `screen_shard` found elsewhere.
         progress: Is told what is being looked at.
 
     Returns:
@@ -63,29 +129,28 @@ def screen(
     Raises:
         ConfigError: The reference set has too few rows, or too few of a class.
     """
-    _check_reference(reference, spec)
-    ordered = sorted(batches, key=lambda item: (item.batch.week, item.batch.source))
-    known = {str(name) for frame in history.values() for name in frame[spec.row_id]}
-    claims = claimed_ids(ordered, known=known, holdout=holdout_row_ids, spec=spec)
-    readable = {
-        delivered.batch: readable_batch(delivered, claim, reviewed, spec)
-        for delivered, claim in zip(ordered, claims, strict=True)
-        if delivered.refusal is None and delivered.rows is not None
-    }
+    spec, reviewed = week.spec, week.reviewed
+    reference, history = week.reference, week.history
+    readable = week.readable()
     # One thread: how many there are must not change the order in which sums are added up.
     with threadpool_limits(limits=1):
         found = judge_batches(
             list(readable.values()),
-            reference=reference,
-            history=history,
-            spec=spec,
+            week.case(readable),
+            answered=answered or {},
             progress=progress,
         )
         screened = [
-            _concluded(readable[delivered.batch], spec)
+            _concluded(
+                readable[delivered.batch],
+                None
+                if delivered.batch in reviewed.vouched
+                else found.sources.get(delivered.batch.source),
+                spec,
+            )
             if delivered.batch in readable
             else _unread(delivered)
-            for delivered in ordered
+            for delivered in week.ordered
         ]
         accepted = {
             batch.batch: _accepted(readable[batch.batch])
@@ -95,7 +160,7 @@ def screen(
         judgement = judge_feedback(
             accepted,
             reference=reference,
-            history=pd.concat(history.values(), ignore_index=True) if history else None,
+            history=tuple(history.values()),
             spec=spec,
             encode=encode,
         )
@@ -114,7 +179,7 @@ def screen(
             patterns=found.patterns,
             sentences=found.sentences,
             feedback=judgement.effect if judgement else None,
-            refusal=week_refusal(screened, counts, week, spec),
+            refusal=week_refusal(screened, counts, week.week, spec),
         ),
         accepted=accepted,
         suspicious=found.suspicious,
@@ -123,7 +188,6 @@ def screen(
             for batch, ids in found.purged.items()
             if ids - reviewed.released
         },
-        spec=spec,
     )
 
 
@@ -150,7 +214,9 @@ def _unread(batch: BatchRows) -> ScreenedBatch:
     return ScreenedBatch(batch=batch.batch, batch_digest=batch.batch_digest, refusal=refusal)
 
 
-def _concluded(judged: JudgedBatch, spec: PipelineSpec) -> ScreenedBatch:
+def _concluded(
+    judged: JudgedBatch, evidence: SourceEvidence | None, spec: PipelineSpec
+) -> ScreenedBatch:
     faults = judged.delivered.faults
     assert faults is not None  # noqa: S101 - for the type checker
     n_rows = len(judged.rows) + len(faults)
@@ -168,7 +234,7 @@ def _concluded(judged: JudgedBatch, spec: PipelineSpec) -> ScreenedBatch:
         n_confirmed=int(judged.reasons[CONFIRMED].sum()),
         reasons=reasons,
         spec=spec,
-    )
+    ) or source_refusal(judged.batch, evidence)
     rate = spec.screening.false_discovery_rate
     return ScreenedBatch(
         batch=judged.batch,
@@ -178,17 +244,18 @@ def _concluded(judged: JudgedBatch, spec: PipelineSpec) -> ScreenedBatch:
         n_quarantined=n_quarantined,
         quarantined=dict(sorted(reasons.items())),
         poison_share=poison_share(n_poison, len(judged.rows), false_discovery_rate=rate),
+        source_evidence=evidence,
         refusal=refusal,
     )
 
 
-def _accepted(judged: JudgedBatch) -> pd.DataFrame:
-    return judged.rows[~judged.quarantined].reset_index(drop=True)
+def _accepted(judged: JudgedBatch) -> RowFile:
+    return judged.rows.without(judged.quarantined)
 
 
 def _without_feedback(
     screened: Sequence[ScreenedBatch],
-    accepted: dict[BatchId, pd.DataFrame],
+    accepted: dict[BatchId, RowFile],
     refusal: Refusal,
     spec: PipelineSpec,
 ) -> list[ScreenedBatch]:
@@ -205,9 +272,10 @@ def _without_feedback(
     return remaining
 
 
-def _class_counts(accepted: dict[BatchId, pd.DataFrame], spec: PipelineSpec) -> dict[str, int]:
+def _class_counts(accepted: dict[BatchId, RowFile], spec: PipelineSpec) -> dict[str, int]:
     classes = spec.label.classes
     total = np.zeros(len(classes), dtype=np.int64)
-    for frame in accepted.values():
-        total += np.bincount(labels_of(frame, spec), minlength=len(classes))
+    for rows in accepted.values():
+        labels = labels_of(rows.frame([spec.label.column]), spec)
+        total += np.bincount(labels, minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, total, strict=True)}

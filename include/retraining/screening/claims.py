@@ -43,7 +43,7 @@ def claimed_ids(
         rows = batches[number].rows
         if rows is None:
             continue
-        ids = rows[spec.row_id].astype(str)
+        ids = rows.column(spec.row_id).astype(str)
         again = ids.isin(taken) | ids.duplicated(keep="first")
         found[number] = {
             IN_HOLDOUT: ids.isin(in_holdout).to_numpy(dtype=bool),

@@ -1,35 +1,33 @@
-"""Judge the rows of a batch against trusted rows, and disarm what is found.
+"""Judge the rows of a week against trusted rows, and disarm what is found.
 
-One look: surrogates with and without the batch (`opinions`), the heads' scores, one number of
-evidence per row, the rows that stand out, and those that stand out once it is known where the
-others lie. Then the rows with most evidence are asked which values carry it (`transplant`); all
-rows that carry such a pattern go, and the rest is asked again until nothing is found any more.
+One look: a `judge` is fitted on a sample and asked about every part of the table; its odd rows that
+stand out are held, and those that stand out once it is known where the others lie (`pockets`).
+Then the rows with most evidence are asked which values carry it (`transplant`); all rows that
+carry such a pattern go, and the rest is asked again until nothing is found any more.
 
-Surrogates and heads are fitted on bounded samples; every other row is then scored in chunks, so
-memory is bounded by settings and a few numbers per row. No privacy budget is spent on any of this.
+Memory is bounded by settings and the odd rows, not by the table: it is read in parts, once to draw
+the sample, once to ask, and once more where a pattern was found. No privacy budget is spent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from retraining.screening.evidence import Evidence
-from retraining.screening.heads import Head, all_heads
-from retraining.screening.heads.gap import Gap
+from retraining.screening.judge import Answers, Judge
 from retraining.screening.neighbours import mean_near
-from retraining.screening.opinions import Opinions, View, form_opinions
-from retraining.screening.pockets import share_of_pocket, stand_out_by_source
-from retraining.screening.rows import SEED, Columns, Integers, Mask, Reals, Rows
+from retraining.screening.pockets import Tally
+from retraining.screening.rows import SEED, Columns, Integers, Mask, Matrix, Reals, Rows, RowTable
+from retraining.screening.shares import condemned_users
 from retraining.screening.surrogate import Surrogate, fit_surrogate
 from retraining.screening.transplant import Finding, Pair, find_patterns
 
-_CHUNK_ROWS = 8192
-_NOT_ODD = -8.0  # evidence of rows that nobody contradicts, against others of the same oddness
 _CARRIES = 50.0  # evidence of rows that carry a pattern, above all others
 _CHAMPION_SEED, _CHALLENGER_SEED = 7, 90
 _POCKET_ROUNDS = 2  # a third changes next to nothing
+
+Told = Callable[[int], None]  # how many rows were judged so far
 
 
 @dataclass(frozen=True)
@@ -37,128 +35,175 @@ class Effort:
     """How much is looked at; bounds time and memory.
 
     Attributes:
-        sample_rows: Of the batch, that surrogates and heads are fitted on.
+        sample_rows: Of the week, that surrogates and heads are fitted on.
         rounds: Of looking for patterns; each but the first looks at what the last one left.
+        only_sample: Whether no other row is held, unless it carries a pattern.
     """
 
     sample_rows: int = 20_000
     rounds: int = 3
+    only_sample: bool = False
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one look found about n batch rows.
+    """What one look found about n rows, c of which are odd.
 
     Attributes:
-        opinions: Of both surrogates, about the sampled and the trusted rows.
-        sampled: Which batch rows stand in the pool, in its order.
-        scores: Of each head [n, h].
-        p_values: Per head the share of trusted rows at least as odd [n].
-        evidence: Of poison [n]; only its order means something.
-        p_value: Share of trusted rows with as much evidence [n].
-        held: Rows that are held for it [n].
+        judge: Who was asked.
+        odd: The answers about the odd rows.
+        order: Of all rows by evidence, odd or not [n]; 0 of those that were not asked about.
+        p_value: Of each odd row the share of trusted rows with as much evidence [c].
+        held: Odd rows that are held for it [c].
         findings: Patterns, in the order in which they were found.
-        carriers: Per finding the rows that carry it with its label and were taught by it [n].
+        carriers: Per finding the places of all rows that carry it and were taught by it.
+        of_condemned: Places of all rows of users who have far more odd ones than an honest one.
+        tally: Rows per source, user, and source and class.
     """
 
-    opinions: Opinions
-    sampled: Integers
-    scores: Reals
-    p_values: dict[str, Reals]
-    evidence: Reals
+    judge: Judge
+    odd: Answers
+    order: Matrix
     p_value: Reals
     held: Mask
     findings: tuple[Finding, ...]
-    carriers: tuple[Mask, ...]
+    carriers: tuple[Integers, ...]
+    of_condemned: Integers
+    tally: Tally
 
-    def found(self) -> Iterator[tuple[Finding, Mask]]:
-        """Each finding with the rows that carry it [n]."""
+    def found(self) -> Iterator[tuple[Finding, Integers]]:
+        """Each finding with the places of the rows that carry it."""
         return zip(self.findings, self.carriers, strict=True)
 
     @property
     def purged(self) -> Mask:
         """Rows that are held, or carry a pattern [n]."""
-        return np.asarray(np.any([self.held, *self.carriers], axis=0))
+        found = np.zeros(len(self.order), dtype=bool)
+        for places in (self.odd.places[self.held], *self.carriers):
+            found[places] = True
+        return found
 
 
 def judge_rows(
-    batch: Rows,
+    table: RowTable,
     trusted: Rows,
     *,
     columns: Columns,
     n_classes: int,
     false_discovery_rate: float,
     effort: Effort,
+    answered: Mapping[int, Answers] | None = None,
+    told: Told = lambda _: None,
 ) -> Judgement:
     """Judge n rows that nobody vetted against rows that somebody did, or that passed before.
 
     The same for the same input, byte for byte, on one machine.
+
+    Args:
+        answered: What a judge of the same rows said elsewhere, by the first place of the part.
+        told: Is told how many rows were judged so far.
     """
     # One thread: how many there are must not change the order in which sums are added up.
     with threadpool_limits(limits=1):
-        sampled = _sample(len(batch), effort.sample_rows)
-        opinions = form_opinions(batch.take(sampled), trusted, columns=columns, n_classes=n_classes)
-        heads = all_heads()
-        for head in heads:
-            head.fit(opinions, columns)
-        n_sample = opinions.n_sample
-        of_pool = _scores(heads, opinions.pool)
-        weighed = Evidence([head.name for head in heads], of_pool[:n_sample], of_pool[n_sample:])
-
-        scores = np.empty((len(batch), len(heads)))
-        evidence = np.empty(len(batch))
-        near = np.empty((len(batch), opinions.pool.near.shape[1]), dtype=np.int64)
-        scores[sampled], evidence[sampled] = of_pool[:n_sample], weighed.of_sample
-        near[sampled] = opinions.pool.near[:n_sample]
-        others = np.setdiff1d(np.arange(len(batch)), sampled, assume_unique=True)
-        for start in range(0, len(others), _CHUNK_ROWS):
-            chunk = others[start : start + _CHUNK_ROWS]
-            view = opinions.view(batch.take(chunk))
-            scores[chunk], near[chunk] = _scores(heads, view), view.near
-            evidence[chunk] = weighed.score(scores[chunk])
-
-        p_value = weighed.p_values(evidence, scores)
-        held = stand_out_by_source(p_value, batch.sources, false_discovery_rate)
-        marks = np.zeros(len(opinions.pool))
+        judge = Judge(
+            table, trusted, columns=columns, n_classes=n_classes, sample_rows=effort.sample_rows
+        )
+        odd, order, tally = _asked(judge, table, n_classes, effort, answered or {}, told)
+        p_value = judge.evidence.p_values(odd.evidence, odd.scores)
+        held = tally.stand_out(p_value, odd.sources, false_discovery_rate)
+        share = np.zeros(len(held))
         for _ in range(_POCKET_ROUNDS):
-            marks[:n_sample] = held[sampled]
-            share = share_of_pocket(mean_near(marks, near), batch, held)
-            held = stand_out_by_source(p_value * (1 - share), batch.sources, false_discovery_rate)
-        evidence = np.where(
-            weighed.is_odd(scores), evidence - np.log1p(-share), evidence + _NOT_ODD
-        )
-        gap = scores[:, [head.name for head in heads].index(Gap.name)]
-        findings, carriers = _patterns(
-            batch, opinions, sampled, evidence, held, gap, columns, n_classes, effort.rounds
-        )
-    carries = np.any(carriers, axis=0) if carriers else np.zeros(len(batch), dtype=bool)
+            near = mean_near(_marks(judge, odd.places[held]), odd.near)
+            share = tally.share_of_pocket(near, odd, held)
+            held = tally.stand_out(p_value * (1 - share), odd.sources, false_discovery_rate)
+        order[odd.places] = odd.evidence - np.log1p(-share)
+        findings = _patterns(judge, order, odd.places[held], columns, n_classes, effort.rounds)
+        carriers = _carriers(table, judge, findings)
+        for places in carriers:
+            order[places] += _CARRIES * (order[places] < _CARRIES)
+        carrying = np.isin(odd.places, np.concatenate([np.zeros(0, np.int64), *carriers]))
+        users = condemned_users(odd.users, p_value, held | carrying, tally)
     return Judgement(
-        opinions=opinions,
-        sampled=sampled,
-        scores=scores,
-        p_values=weighed.p_values_by_head(scores),
-        evidence=evidence + _CARRIES * carries,
+        judge=judge,
+        odd=odd,
+        order=order,
         p_value=p_value,
         held=held,
         findings=tuple(findings),
         carriers=tuple(carriers),
+        of_condemned=_rows_of_users(table, users),
+        tally=tally,
     )
 
 
+def answers_of_shard(
+    table: RowTable,
+    trusted: Rows,
+    *,
+    columns: Columns,
+    n_classes: int,
+    effort: Effort,
+    shard: int,
+    n_shards: int,
+) -> dict[int, Answers]:
+    """What `judge_rows` would say about one shard of n rows, part by part, by first places.
+
+    Args:
+        shard: From 0; the parts that begin in that share of the rows.
+    """
+    start, stop = (number * len(table) // n_shards for number in (shard, shard + 1))
+    wanted = np.zeros(len(table), dtype=bool)
+    wanted[start:stop] = True
+    with threadpool_limits(limits=1):
+        judge = Judge(
+            table, trusted, columns=columns, n_classes=n_classes, sample_rows=effort.sample_rows
+        )
+        return {
+            int(places[0]): judge.ask(places, rows)
+            for places, rows in table.parts(wanted)
+            if wanted[places[0]]
+        }
+
+
+def _asked(
+    judge: Judge,
+    table: RowTable,
+    n_classes: int,
+    effort: Effort,
+    answered: Mapping[int, Answers],
+    told: Told,
+) -> tuple[Answers, Matrix, Tally]:
+    """The answers about all odd rows, the order of all rows [n], and how many there are of each."""
+    tally, parts = Tally(n_classes), []
+    order = np.zeros(len(table), dtype=np.float32)
+    for places, rows in [(judge.sampled, judge.sample)] if effort.only_sample else table.parts():
+        tally.add(rows)
+        part = answered.get(int(places[0])) or judge.ask(places, rows)
+        order[places] = part.order
+        parts.append(part)
+        told(int(places[-1]) + 1)
+    return Answers.joined(parts), order, tally
+
+
+def _marks(judge: Judge, held: Integers) -> Reals:
+    """1 for rows of the pool that are held, else 0."""
+    marks = np.zeros(len(judge.opinions.pool))
+    marks[: len(judge.sampled)] = np.isin(judge.sampled, held)
+    return marks
+
+
 def _patterns(
-    batch: Rows,
-    opinions: Opinions,
-    sampled: Integers,
-    evidence: Reals,
-    held: Mask,
-    gap: Reals,
+    judge: Judge,
+    order: Matrix,
+    held: Integers,
     columns: Columns,
     n_classes: int,
     rounds: int,
-) -> tuple[list[Finding], list[Mask]]:
-    """Find patterns among the sampled rows, take out all rows that carry them, look again."""
-    n_sample = opinions.n_sample
-    trusted = opinions.pool.rows.take(slice(n_sample, None))
+) -> list[Finding]:
+    """Find patterns among the sampled rows, take out those that carry them, look again."""
+    n_sample, pool = judge.opinions.n_sample, judge.opinions.pool
+    sample, trusted = judge.sample, pool.rows.take(slice(n_sample, None))
+    evidence, gap = order[judge.sampled].astype(np.float64), pool.gap[:n_sample]
 
     def fit(rows: Rows, seed: int) -> Surrogate:
         return fit_surrogate(
@@ -167,40 +212,44 @@ def _patterns(
 
     champion = fit(trusted, _CHAMPION_SEED)
     findings: list[Finding] = []
-    carriers: list[Mask] = []
-    left = np.ones(len(batch), dtype=bool)
+    left = np.ones(n_sample, dtype=bool)
     for number in range(rounds):
-        asked = sampled[left[sampled]]
-        rows = batch.take(asked)
+        rows = sample.take(left)
         if len(rows) == 0:
             break
         found = find_patterns(
             Pair(champion, fit(Rows.joined([rows, trusted]), _CHALLENGER_SEED + number)),
             rows,
             trusted,
-            evidence=evidence[asked],
-            trusted_opinion=opinions.pool.champion[n_sample:],
+            evidence=evidence[left],
+            trusted_opinion=pool.champion[n_sample:],
             columns=columns,
             random=np.random.RandomState(SEED + number),
         )
         if not found:
             break
-        for finding in found:
-            carries = (batch.labels == finding.label) & (gap > 0)
-            findings.append(finding)
-            carriers.append(carries & finding.carried_by(batch.features))
+        findings += found
         # Later rounds look at what is left: neither what carries a pattern, nor what was held.
-        left &= ~np.any([held, *carriers], axis=0)
-    return findings, carriers
+        left &= ~np.isin(judge.sampled, held)
+        for finding in found:
+            taught = (sample.labels == finding.label) & (gap > 0)
+            left &= ~(taught & finding.carried_by(sample.features))
+    return findings
 
 
-def _sample(n_rows: int, most: int) -> Integers:
-    """Which rows surrogates are fitted on, in their order."""
-    if n_rows <= most:
-        return np.arange(n_rows, dtype=np.int64)
-    return np.sort(np.random.RandomState(SEED).permutation(n_rows)[:most]).astype(np.int64)
+def _carriers(table: RowTable, judge: Judge, findings: Sequence[Finding]) -> list[Integers]:
+    """Per finding the places of all rows that carry it with its label and were taught by it."""
+    carriers: list[list[Integers]] = [[] for _ in findings]
+    for places, rows in table.parts() if findings else ():
+        for finding, found in zip(findings, carriers, strict=True):
+            alike = np.flatnonzero(finding.carried_by(rows.features))
+            alike = alike[rows.labels[alike] == finding.label]
+            taught = judge.gap(places[alike], rows.take(alike)) > 0
+            found.append(places[alike[taught]])
+    return [np.concatenate([np.zeros(0, dtype=np.int64), *found]) for found in carriers]
 
 
-def _scores(heads: tuple[Head, ...], view: View) -> Reals:
-    table: Reals = np.column_stack([head.score(view) for head in heads])
-    return np.round(table, 6)
+def _rows_of_users(table: RowTable, users: Integers) -> Integers:
+    parts = table.parts() if len(users) else ()
+    found = [places[np.isin(rows.users, users)] for places, rows in parts]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *found])

@@ -29,7 +29,7 @@ _FOLDS = 5
 _TAIL_SHARE, _MIN_TAIL = 0.1, 10
 _SMALLEST_P = 1e-6
 _SUM_WEIGHT = 0.2
-_LABEL_WEIGHT, _LABEL_RANGE = 0.2, (-5.0, 12.0)
+_LABEL_WEIGHT, _LABEL_RANGE = 0.3, (-5.0, 12.0)
 _FAR_OUT = 1e-3  # share of trusted rows that lie as far out, where there are enough of them
 _TRUSTED_FOR_HALF = 600  # trusted rows at which the ratio counts half
 
@@ -87,14 +87,19 @@ class Evidence:
     def _joined(self, scores: Reals, log_ratio: Reals) -> Reals:
         p_values = np.stack(list(self.p_values_by_head(scores).values()))
         surprise = -np.log10(p_values)
-        doubt = scores[:, self._names.index("consensus")]
         evidence = (
             self._ratio_weight * log_ratio
             + surprise.max(axis=0)
             + _SUM_WEIGHT * surprise.sum(axis=0)
-            + _LABEL_WEIGHT * doubt.clip(*_LABEL_RANGE)
+            + self.doubt(scores)
         )
         result: Reals = np.round(evidence, 6)
+        return result
+
+    def doubt(self, scores: Reals) -> Reals:
+        """The part of the evidence that costs nothing: is the label believed [m]?"""
+        margin = scores[:, self._names.index("consensus")]
+        result: Reals = _LABEL_WEIGHT * margin.clip(*_LABEL_RANGE)
         return result
 
     def is_odd(self, scores: Reals) -> Mask:
@@ -134,16 +139,19 @@ class Tail:
         return result
 
 
-def stand_out(p_values: Reals, false_discovery_rate: float) -> Mask:
+def stand_out(p_values: Reals, false_discovery_rate: float, *, n_tests: int) -> Mask:
     """Rows that stand out from what trusted rows would show by chance [m].
 
     Benjamini and Hochberg's step-up: find the largest k such that the k-th smallest p-value is at
-    most `false_discovery_rate` k / m, and take all rows up to it.
+    most `false_discovery_rate` k / n_tests, and take all rows up to it.
+
+    Args:
+        n_tests: Rows that were looked at, those without a p-value here included: theirs is 1.
     """
     if len(p_values) == 0:
         return np.zeros(0, dtype=bool)
     ordered = np.sort(p_values)
-    line = false_discovery_rate * np.arange(1, len(ordered) + 1) / len(ordered)
+    line = false_discovery_rate * np.arange(1, len(ordered) + 1) / n_tests
     below = np.flatnonzero(ordered <= line)
     if len(below) == 0:
         return np.zeros(len(p_values), dtype=bool)

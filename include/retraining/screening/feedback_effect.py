@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from retraining.features import labels_of
 from retraining.records import BatchId, FeedbackEffect, Interval, Refusal
+from retraining.screening.paired import percentile_interval
 from retraining.screening.plain_model import fit_plain_model
 from retraining.screening.rows import SEED, Integers, Mask, Matrix, Reals
+from retraining.screening.stored import RowFile
 from retraining.spec import FeedbackPolicy, PipelineSpec
 
 Encode = Callable[[pd.DataFrame], Matrix]
@@ -30,7 +31,6 @@ Encode = Callable[[pd.DataFrame], Matrix]
 MIN_REFERENCE_ROWS = 50
 # Bounds time and memory in a long history: of more rows some are drawn, which weigh for all.
 MAX_ROWS = 10_000
-_DIGITS = 6  # more than any reference set can tell, and few enough that no processor differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,10 @@ class FeedbackJudgement:
 
 
 def judge_feedback(
-    accepted: Mapping[BatchId, pd.DataFrame],
+    accepted: Mapping[BatchId, RowFile],
     *,
     reference: pd.DataFrame,
-    history: pd.DataFrame | None,
+    history: Sequence[RowFile],
     spec: PipelineSpec,
     encode: Encode,
 ) -> FeedbackJudgement | None:
@@ -70,9 +70,10 @@ def judge_feedback(
     feedback = [rows for batch, rows in accepted.items() if batch.source == policy.source]
     if not sum(map(len, feedback)):
         return None
-    others = [rows for batch, rows in accepted.items() if batch.source != policy.source]
-    if history is not None:
-        others.insert(0, history)
+    others = [
+        *history,
+        *(rows for batch, rows in accepted.items() if batch.source != policy.source),
+    ]
     if len(reference) < MIN_REFERENCE_ROWS:
         return _unmeasured(
             f"the reference set has {len(reference)} rows, expected at least {MIN_REFERENCE_ROWS}."
@@ -150,17 +151,28 @@ class _Lesson:
 
 
 def _drawn(
-    frames: Sequence[pd.DataFrame],
+    files: Sequence[RowFile],
     random: np.random.RandomState,
     *,
     spec: PipelineSpec,
     encode: Encode,
 ) -> _Lesson:
     """All rows, or `MAX_ROWS` of them that weigh as much as all."""
-    rows = pd.concat(frames, ignore_index=True)
-    n_rows = len(rows)
+    n_rows = sum(map(len, files))
+    chosen = np.arange(n_rows)
     if n_rows > MAX_ROWS:
-        rows = rows.iloc[np.sort(random.permutation(n_rows)[:MAX_ROWS])]
+        chosen = np.sort(random.permutation(n_rows)[:MAX_ROWS])
+    ends = np.cumsum([len(file) for file in files])
+    parts = [
+        file.frame_at(mine - start)
+        for file, start, mine in zip(
+            files,
+            ends - [len(file) for file in files],
+            np.split(chosen, np.searchsorted(chosen, ends[:-1])),
+            strict=True,
+        )
+    ]
+    rows = pd.concat(parts, ignore_index=True)
     weights = np.full(len(rows), n_rows / len(rows))
     return _Lesson(encode(rows), labels_of(rows, spec), weights)
 
@@ -185,9 +197,7 @@ def paired_effect(
 
     def interval(of_kinds: Sequence[int]) -> Interval:
         value, samples = (counts @ np.array(of_kinds) / n_rows for counts in (kinds, drawn))
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(samples, [tail, 1 - tail])
-        return Interval(value=_rounded(value), low=_rounded(low), high=_rounded(high))
+        return percentile_interval(float(value), samples, confidence=confidence)
 
     return FeedbackEffect(
         n_feedback=n_feedback,
@@ -197,7 +207,3 @@ def paired_effect(
         difference=interval((0, -1, 1, 0)),
         left_out=False,
     )
-
-
-def _rounded(value: np.float64 | npt.NDArray[np.float64]) -> float:
-    return round(float(value), _DIGITS) + 0.0  # -0.0 would be another JSON text

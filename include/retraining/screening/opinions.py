@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retraining.screening.neighbours import Neighbours
+from retraining.screening.neighbours import N_NEIGHBOURS, Neighbours
 from retraining.screening.rows import SEED, Columns, Integers, Reals, Rows
 from retraining.screening.surrogate import Surrogate, fit_surrogate
 
@@ -28,14 +28,13 @@ class View:
     Attributes:
         champion: Log-probabilities [n, k] of models that did not see the row.
         challenger: The same of the challenger.
-        folds: Which champion did not see the row [n]; -1: none of them did.
-        near: Places in the pool of the nearest rows of the same label [n, N_NEIGHBOURS].
+        near: Places in the pool of the nearest rows of the same label [n, N_NEIGHBOURS]; -1 where
+            nobody has looked for them.
     """
 
     rows: Rows
     champion: Reals
     challenger: Reals
-    folds: Integers
     near: Integers
 
     def __len__(self) -> int:
@@ -65,12 +64,21 @@ class Opinions:
     neighbours: Neighbours
 
     def view(self, rows: Rows) -> View:
-        """The same about other rows of the batch: the mean of all models; none saw them."""
+        """The same about other rows of the batch, without neighbours: the mean of all models."""
         return View(
             rows=rows,
             champion=_mean(self.champions, rows),
             challenger=_mean(self.challengers, rows),
-            folds=np.full(len(rows), -1, dtype=np.int64),
+            near=np.full((len(rows), N_NEIGHBOURS), -1, dtype=np.int64),
+        )
+
+    def closer(self, view: View, chosen: Integers) -> View:
+        """Some rows of a view, with their neighbours."""
+        rows = view.rows.take(chosen)
+        return View(
+            rows=rows,
+            champion=view.champion[chosen],
+            challenger=view.challenger[chosen],
             near=self.neighbours.of(rows),
         )
 
@@ -108,7 +116,6 @@ def form_opinions(sample: Rows, trusted: Rows, *, columns: Columns, n_classes: i
         rows=together,
         champion=champion,
         challenger=challenger,
-        folds=np.concatenate([np.full(n_sample, -1, dtype=np.int64), folds]),
         near=neighbours.of(together, np.arange(len(together), dtype=np.int64)),
     )
     return Opinions(champions, challengers, pool, n_sample, neighbours)

@@ -1,6 +1,7 @@
 """Why a row is held, in words: what a person reads who has to decide about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from retraining.reviews import CONFIRMED
 from retraining.screening.claims import SENTENCES
 from retraining.screening.engine import Judgement
 from retraining.screening.heads import all_heads
-from retraining.screening.rows import Integers, Mask, RowReader, Rows
+from retraining.screening.rows import Integers, RowReader, RowTable
 from retraining.screening.transplant import TEST_HOSTS, Finding
 from retraining.spec import CategoryFeature, PipelineSpec
 
@@ -41,14 +42,14 @@ def reason_of_pattern(number: int) -> str:
     return f"{_OF_PATTERN}{number}"
 
 
-def reasons_of_held(judgement: Judgement) -> dict[str, Mask]:
-    """Per head the held rows that it finds odd [n]; each held row has at least one reason."""
-    names = list(judgement.p_values)
-    p_values = np.stack([judgement.p_values[name] for name in names])
-    oddest = p_values.argmin(axis=0)
+def reasons_of_held(judgement: Judgement) -> dict[str, Integers]:
+    """Per head the places of held rows that it finds odd; each held row has a reason or more."""
+    odd, judge = judgement.odd, judgement.judge
+    by_head = judge.evidence.p_values_by_head(odd.scores)
+    oddest = np.stack(list(by_head.values())).argmin(axis=0)
     return {
-        name: judgement.held & ((p_values[number] <= _NOTABLE) | (oddest == number))
-        for number, name in enumerate(names)
+        name: odd.places[judgement.held & ((p_values <= _NOTABLE) | (oddest == number))]
+        for number, (name, p_values) in enumerate(by_head.items())
     }
 
 
@@ -65,17 +66,14 @@ def pattern_of(finding: Finding, reader: RowReader, spec: PipelineSpec) -> Patte
 
 
 def sentence_of(
-    finding: Finding,
-    carriers: Mapping[str, int],
-    reader: RowReader,
-    spec: PipelineSpec,
+    finding: Finding, pattern: Pattern, carriers: Mapping[str, int], spec: PipelineSpec
 ) -> str:
     """What a pattern does, who carries it, and what trusted rows with the same values say.
 
     Args:
+        pattern: The finding in delivered values.
         carriers: New rows per batch.
     """
-    pattern = pattern_of(finding, reader, spec)
     shown = [
         _value(name, value, spec)
         for name, value in list(zip(pattern.columns, pattern.values, strict=True))[:_MAX_NAMED]
@@ -99,7 +97,7 @@ def _value(name: str, value: float, spec: PipelineSpec) -> str:
 
 
 class Explainer:
-    """Writes scores and sentences for the held rows of one judgement.
+    """Writes scores and sentences for the quarantined rows of one judgement.
 
     Args:
         rows: That were judged [n].
@@ -110,14 +108,14 @@ class Explainer:
     def __init__(
         self,
         judgement: Judgement,
-        rows: Rows,
+        rows: RowTable,
         trusted_ids: Sequence[str],
         patterns: Mapping[str, str],
     ) -> None:
         self._judgement = judgement
         self._rows = rows
         self._trusted_ids = np.asarray(trusted_ids, dtype=object)
-        self._patterns = patterns
+        self._sentences = _SENTENCES | dict(patterns)
 
     @staticmethod
     def plain(reasons: Sequence[str]) -> str:
@@ -128,27 +126,39 @@ class Explainer:
         """Scores, explanation and nearest trusted rows of some rows [m].
 
         Args:
-            places: Among the judged rows; -1 for a row that was not judged.
+            places: Among the judged rows; -1 for a row that was not judged. Scores are known of odd
+                rows only.
         """
-        judgement, n_sample = self._judgement, self._judgement.opinions.n_sample
-        seen = np.flatnonzero(places >= 0)
-        rows = self._rows.take(places[seen])
-        near = judgement.opinions.neighbours.nearest_trusted(rows, _N_NEAREST)
-        labels = judgement.opinions.pool.rows.labels[n_sample:][near]
-        n_other = (labels != rows.labels[:, None]).sum(axis=1)
-        sentences = _SENTENCES | dict(self._patterns)
-        explanation = [" ".join(sentences[name] for name in names) for names in reasons]
+        explanation = [" ".join(self._sentences[name] for name in names) for names in reasons]
         nearest = [""] * len(places)
-        for place, of_other, trusted in zip(seen, n_other, self._trusted_ids[near], strict=True):
-            asked = near.shape[1]
-            explanation[place] += (
-                f" Of the {asked} trusted rows most like it, {of_other} have another label."
-            )
-            nearest[place] = "; ".join(trusted)
+        row_of = {int(place): row for row, place in enumerate(places) if place >= 0}
+        for place, sentence, names in self._compared(places[places >= 0]):
+            explanation[row_of[place]] += sentence
+            nearest[row_of[place]] = names
         frame = pd.DataFrame({"explanation": explanation, "nearest_trusted": nearest})
-        columns = {"evidence": judgement.evidence, "p_value": judgement.p_value}
-        columns |= {name: judgement.scores[:, n] for n, name in enumerate(judgement.p_values)}
-        for name, values in columns.items():
-            frame[name] = np.nan
-            frame.loc[seen, name] = np.round(values[places[seen]], 6)
-        return frame
+        odd, judge = self._judgement.odd, self._judgement.judge
+        columns: dict[str, Any] = {"evidence": self._judgement.order[odd.places]}
+        columns |= {"p_value": self._judgement.p_value}
+        columns |= {name: odd.scores[:, number] for number, name in enumerate(judge.names)}
+        known = pd.DataFrame(columns, index=odd.places).astype(np.float64).round(6)
+        return frame.join(known.reindex(places).reset_index(drop=True))
+
+    def _compared(self, places: Integers) -> Iterator[tuple[int, str, str]]:
+        """Of each row the place, what the trusted rows most like it say, and their ids."""
+        opinions = self._judgement.judge.opinions
+        wanted = np.zeros(len(self._rows), dtype=bool)
+        wanted[places] = True
+        for of, part in self._rows.parts(wanted) if len(places) else ():
+            rows = part.take(wanted[of])
+            near = opinions.neighbours.nearest_trusted(rows, _N_NEAREST)
+            labels = opinions.pool.rows.labels[opinions.n_sample :][near]
+            n_other = (labels != rows.labels[:, None]).sum(axis=1)
+            for place, other, trusted in zip(
+                of[wanted[of]], n_other, self._trusted_ids[near], strict=True
+            ):
+                yield (
+                    int(place),
+                    f" Of the {near.shape[1]} trusted rows most like it, {other} have another"
+                    " label.",
+                    "; ".join(trusted),
+                )

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retraining.digests import Digest
-from retraining.parsing import row_schema
 from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport
 from retraining.screening import suspicious
-from retraining.spec import PipelineSpec
+from retraining.screening.stored import RowFile
 from retraining.store import Store
 
 
@@ -22,7 +19,7 @@ class BatchRows:
     Attributes:
         batch_digest: Identity of the delivered bytes; None when there are none.
         risk_score: Of the source, from provenance: 0 (no known risk) to 1.
-        rows: Rows without fault, with the columns of the spec; None when refused on arrival.
+        rows: Without fault, with the columns of the spec; None when refused on arrival.
         faults: Rows with a value fault: row_id, file, line, reasons; None when refused.
         refusal: Why the batch cannot be used as a whole, if an earlier step said so.
     """
@@ -30,7 +27,7 @@ class BatchRows:
     batch: BatchId
     batch_digest: Digest | None
     risk_score: float
-    rows: pd.DataFrame | None
+    rows: RowFile | None
     faults: pd.DataFrame | None
     refusal: Refusal | None
 
@@ -47,24 +44,20 @@ class ScreeningResult:
     """
 
     report: ScreeningReport
-    accepted: dict[BatchId, pd.DataFrame]
+    accepted: dict[BatchId, RowFile]
     suspicious: pd.DataFrame
     purged: dict[BatchId, frozenset[str]]
-    spec: PipelineSpec
 
     def store(self, store: Store, workdir: Path) -> tuple[ScreeningReport, dict[str, Digest]]:
         """Keep all files; return the report that names them, and name to digest of each."""
         artefacts: dict[str, Digest] = {}
         batches: list[ScreenedBatch] = []
         for screened in self.report.batches:
-            frame = self.accepted.get(screened.batch)
-            if frame is not None:
+            rows = self.accepted.get(screened.batch)
+            if rows is not None:
                 source, week = screened.batch.source, screened.batch.week
                 path = workdir / f"accepted-{source}-{week}.parquet"
-                table = pa.Table.from_pandas(
-                    frame, schema=row_schema(self.spec.table), preserve_index=False
-                )
-                pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
+                rows.write(path)
                 artefacts[f"accepted/{source}/{week}"] = digest = store.put_file(path)
                 screened = screened.model_copy(update={"accepted": digest})
             batches.append(screened)

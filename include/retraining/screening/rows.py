@@ -4,15 +4,17 @@ The challenger sees numbers that are cut at two deviations, because DP wants sho
 looks at the values as they were delivered: a trigger often lies where nobody else's values do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from retraining.features import labels_of
+from retraining.records import BatchId
 from retraining.spec import CategoryFeature, ImageFeature, NumberFeature, PipelineSpec
 
 Matrix = npt.NDArray[np.float32]
@@ -23,6 +25,8 @@ Mask = npt.NDArray[np.bool_]
 # Fixed and public: what is drawn at random hides nothing, and the same input has to give the same
 # report. `RandomState`, because NumPy promises its stream for ever.
 SEED = 20_260_101
+
+PART_ROWS = 16_384  # that are read, and judged, at a time
 
 _PATCH_SHARE = 7  # patches of a seventh of the side: 4 x 4 of 28 x 28 (MNIST's size), 2 x 2 of 8
 
@@ -88,6 +92,13 @@ class Rows:
             users=self.users[chosen],
         )
 
+    def parts(self, wanted: Mask | None = None) -> Iterator[tuple[Integers, "Rows"]]:
+        """As every `RowTable`."""
+        for start in range(0, len(self), PART_ROWS):
+            places = np.arange(start, min(start + PART_ROWS, len(self)), dtype=np.int64)
+            if wanted is None or wanted[places].any():
+                yield places, self.take(slice(start, start + PART_ROWS))
+
     def nobodys(self) -> "Rows":
         """The same rows, delivered by nobody: a reference set."""
         nobody = np.full(len(self), -1, dtype=np.int64)
@@ -102,6 +113,33 @@ class Rows:
                 for name in ("features", "labels", "sources", "weeks", "users")
             )
         )
+
+
+class RowTable(Protocol):
+    """Rows that are read in parts, because a table may be larger than memory."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def parts(self, wanted: Mask | None = None) -> Iterator[tuple[Integers, Rows]]:
+        """The rows in order, at most `PART_ROWS` at a time, with their places in the table.
+
+        Args:
+            wanted: Parts without any such row [n] may be passed over.
+        """
+
+
+def rows_at(table: RowTable, places: Integers) -> Rows:
+    """Some rows of a table, in the order of `places`: one or more, none of them twice."""
+    wanted = np.zeros(len(table), dtype=bool)
+    wanted[places] = True
+    found = [(of[wanted[of]], rows.take(wanted[of])) for of, rows in table.parts(wanted)]
+    if not found:
+        raise ValueError("none of these rows stands in the table")
+    order = np.argsort(np.concatenate([of for of, _ in found]), kind="stable")
+    back = np.empty(len(places), dtype=np.int64)
+    back[np.argsort(places, kind="stable")] = order
+    return Rows.joined([rows for _, rows in found]).take(back)
 
 
 @dataclass
@@ -155,6 +193,11 @@ class RowReader:
             weeks=np.full(n, self._number("week", week), dtype=np.int64),
             users=self._users(frame, source),
         )
+
+    def of(self, batch: BatchId, *, nobodys: bool = False) -> Callable[[pa.RecordBatch], Rows]:
+        """Reads the rows of one delivery, part by part; as nobody's where no source is judged."""
+        source = "" if nobodys else batch.source
+        return lambda part: self.read(part.to_pandas(), source=source, week=batch.week)
 
     def _users(self, frame: pd.DataFrame, source: str) -> Integers:
         """A number per user of a source; -1 where the row names none."""

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import beta, binom
 
 from retraining.records import Interval
+from retraining.screening.pockets import Tally
 from retraining.screening.rows import Integers, Mask, Reals
 
 MIN_ODD_OF_USER = 3  # below it a user may have been unlucky
@@ -30,23 +31,23 @@ def poison_share(n_held: int, n_rows: int, *, false_discovery_rate: float) -> In
     )
 
 
-def condemned_users(users: Integers, p_values: Reals, held: Mask) -> Integers:
+def condemned_users(users: Integers, p_values: Reals, held: Mask, tally: Tally) -> Integers:
     """Users with more odd rows than an honest one can have, all users of the week considered.
 
-    One-sided binomial tests, Bonferroni over the users. A row is odd when it is held, or when few
+    One-sided binomial tests, Bonferroni over the users. A row counts when it is held, or when few
     trusted rows have as much evidence: half of what a ring sends cannot hide among hard cases.
 
     Args:
-        users: Of each row [n]; -1 where that is not known.
-        p_values: Share of trusted rows with as much evidence [n].
-        held: Rows that are held for it, or carry a pattern [n].
+        users: Of the odd rows [c]; -1 where that is not known.
+        p_values: Share of trusted rows with as much evidence [c].
+        held: Rows that are held for it, or carry a pattern [c].
+        tally: Of all rows of the week.
     """
-    known = users >= 0
-    names, user = np.unique(users[known], return_inverse=True)
+    counted = (users >= 0) & (held | (p_values <= _ODD))
+    names, user = np.unique(users[counted], return_inverse=True)
     if len(names) == 0:
         return names
-    odd = held | (p_values <= _ODD)
-    n_rows, n_odd = np.bincount(user), np.bincount(user, odd[known])
+    n_odd, n_rows = np.bincount(user), tally.of_users(names)
     chance = binom.sf(n_odd - 1, n_rows, _MAY_BE_ODD)
-    guilty = (n_odd >= MIN_ODD_OF_USER) & (chance <= _FAMILY_ERROR / len(names))
+    guilty = (n_odd >= MIN_ODD_OF_USER) & (chance <= _FAMILY_ERROR / tally.n_users)
     return np.asarray(names[guilty])

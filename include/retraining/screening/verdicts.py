@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from retraining.records import BatchId, Refusal, ScreenedBatch
+from retraining.records import BatchId, Refusal, ScreenedBatch, SourceEvidence
 from retraining.reviews import CONFIRMED
 from retraining.spec import PipelineSpec
 
@@ -56,6 +56,16 @@ def batch_refusal(
             " suspicious_samples.csv.",
         )
     return None
+
+
+def source_refusal(batch: BatchId, evidence: SourceEvidence | None) -> Refusal | None:
+    """Why a batch is quarantined whole for what its source shows; None when it is not."""
+    if evidence is None or not evidence.condemned:
+        return None
+    return Refusal(
+        code=evidence.condemned[0],
+        sentence=f"{batch} is quarantined whole for its source. {' '.join(evidence.sentences)}",
+    )
 
 
 def week_refusal(

@@ -40,6 +40,12 @@ class ScreeningPolicy(Frozen):
         default=0.10, description="Above it the whole week is refused."
     )
     min_rows: int = Field(default=100, ge=1, description="Accepted new rows that a run needs.")
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Tasks that judge the rows of a week side by side; the record is the same.",
+    )
 
     @model_validator(mode="before")
     @classmethod

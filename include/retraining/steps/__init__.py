@@ -38,6 +38,7 @@ class StepRunner(Workbench):
     pin = pinning.pin
     ingest = receiving.ingest
     verify_provenance = receiving.verify_provenance
+    screen_shard = screening.screen_shard
     screen = screening.screen
     train = training.train
     validate = validating.validate

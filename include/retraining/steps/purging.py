@@ -18,8 +18,7 @@ from retraining.steps.workbench import Workbench
 from retraining.verify.window import TrainedVersions
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
+    from retraining.screening.stored import RowFile
 
 Purged = Mapping[BatchId, Collection[str]]  # ids of accepted rows that are taken out
 
@@ -38,25 +37,23 @@ def confirmed_in_history(
     """
     found: dict[BatchId, set[str]] = {}
     for block in blocks if reviewed.confirms else ():
-        table = _table(bench, block.rows, workdir)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        rows = _rows_of(bench, block, workdir)
         mask = reviewed.confirmed_rows(
-            columns.__getitem__, batch=block.batch, n_rows=table.num_rows, spec=pinned.spec
+            rows.values, batch=block.batch, n_rows=len(rows), spec=pinned.spec
         )
         if mask.any():
-            found[block.batch] = set(columns[pinned.spec.row_id][mask].astype(str))
+            found[block.batch] = set(rows.column(pinned.spec.row_id)[mask].astype(str))
     return found
 
 
 def history_without(
     bench: Workbench, blocks: Sequence[Block], purged: Purged, row_id: str, workdir: Path
-) -> "dict[BatchId, pd.DataFrame]":
+) -> "dict[BatchId, RowFile]":
     """Accepted rows of each batch without the purged ones, in the order of the blocks."""
-    frames = {}
-    for block in blocks:
-        kept = _kept(_table(bench, block.rows, workdir), purged.get(block.batch, ()), row_id)
-        frames[block.batch] = kept.to_pandas()
-    return frames
+    return {
+        block.batch: _kept(_rows_of(bench, block, workdir), purged.get(block.batch, ()), row_id)
+        for block in blocks
+    }
 
 
 def purge(
@@ -77,18 +74,18 @@ def purge(
     versions = TrainedVersions(bench.store, bench.trust, bench.registry_of(pinned))
     window, artefacts, row_id = [], dict[str, Digest](), pinned.spec.row_id
     for block in blocks:
-        table = _table(bench, block.rows, workdir)
-        kept = _kept(table, purged.get(block.batch, ()), row_id)
+        all_rows = _rows_of(bench, block, workdir)
+        kept = _kept(all_rows, purged.get(block.batch, ()), row_id)
         left = WindowBlock(
-            batch=block.batch, before=block.rows, rows=block.rows, n_rows=table.num_rows
+            batch=block.batch, before=block.rows, rows=block.rows, n_rows=len(all_rows)
         )
-        if kept.num_rows < table.num_rows:
-            gone = set(_ids(table, row_id)) - set(_ids(kept, row_id))
-            rows = _stored(bench, kept, workdir) if kept.num_rows else None
+        if len(kept) < len(all_rows):
+            gone = {str(name) for name in all_rows.column(row_id) if name in purged[block.batch]}
+            rows = _stored(bench, kept, workdir) if len(kept) else None
             left = left.model_copy(
                 update={
                     "rows": rows,
-                    "n_purged": table.num_rows - kept.num_rows,
+                    "n_purged": len(all_rows) - len(kept),
                     "learned_by": versions.that_read(block.batch, block.rows, gone, row_id),
                 }
             )
@@ -98,30 +95,22 @@ def purge(
     return tuple(window), artefacts
 
 
-def _table(bench: Workbench, rows: Digest, workdir: Path) -> "pa.Table":
-    import pyarrow.parquet as pq
+def _rows_of(bench: Workbench, block: Block, workdir: Path) -> "RowFile":
+    from retraining.screening.stored import RowFile
 
-    path = workdir / f"block-{rows.hex}.parquet"  # as `Workbench.frames` calls it
+    path = workdir / f"block-{block.rows.hex}.parquet"  # as `Workbench.frames` calls it
     if not path.exists():
-        bench.store.fetch(rows, path)
-    return pq.read_table(path)
+        bench.store.fetch(block.rows, path)
+    return RowFile(path)
 
 
-def _kept(table: "pa.Table", purged: Collection[str], row_id: str) -> "pa.Table":
-    import pyarrow as pa
-
+def _kept(rows: "RowFile", purged: Collection[str], row_id: str) -> "RowFile":
     if not purged:
-        return table
-    return table.filter(pa.array([name not in purged for name in _ids(table, row_id)], pa.bool_()))
+        return rows
+    return rows.without(rows.column(row_id).astype(str).isin(set(purged)).to_numpy(dtype=bool))
 
 
-def _ids(table: "pa.Table", row_id: str) -> list[str]:
-    return [str(name) for name in table[row_id].to_pylist()]
-
-
-def _stored(bench: Workbench, table: "pa.Table", workdir: Path) -> Digest:
-    import pyarrow.parquet as pq
-
+def _stored(bench: Workbench, rows: "RowFile", workdir: Path) -> Digest:
     path = workdir / "purged.parquet"
-    pq.write_table(table, path, compression="zstd")
+    rows.write(path)
     return bench.store.put_file(path)

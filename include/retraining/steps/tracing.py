@@ -203,8 +203,8 @@ class _Run:
         rows = parse_batch(self._bench, self.pinned, report, folder).rows
         if rows is None:
             return set()
-        mask = carriers(what.pattern, lambda name: rows[name].to_numpy(), spec=self.pinned.spec)
-        return set(rows[self.pinned.spec.row_id][mask].astype(str))
+        mask = carriers(what.pattern, rows.values, spec=self.pinned.spec)
+        return set(rows.column(self.pinned.spec.row_id)[mask].astype(str))
 
     def _suspicious(self) -> list[tuple[str | None, tuple[str, str], str]]:
         if self._report.suspicious_parquet is None:

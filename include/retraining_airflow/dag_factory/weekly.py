@@ -15,6 +15,7 @@ from retraining_airflow.operators import (
     PromoteOperator,
     ProvenanceOperator,
     ScreenOperator,
+    ScreenShardOperator,
     TrainOperator,
     ValidateOperator,
 )
@@ -68,6 +69,15 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
     screen = ScreenOperator(
         task_id="screen", run=run, provenance=provenance, doc_md=task_docs.SCREEN
     )
+    if spec.screening.shards > 1:
+        shards = ScreenShardOperator.partial(
+            task_id="screen_shard",
+            run=run,
+            provenance=provenance,
+            map_index_template="{{ task.shard }}",
+            doc_md=task_docs.SCREEN_SHARD,
+        ).expand(shard=list(range(spec.screening.shards)))
+        shards >> screen
     train = TrainOperator(
         task_id="train",
         run=run,

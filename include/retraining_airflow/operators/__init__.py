@@ -17,6 +17,7 @@ from retraining_airflow.operators.weekly import (
     PromoteOperator,
     ProvenanceOperator,
     ScreenOperator,
+    ScreenShardOperator,
     TrainOperator,
     ValidateOperator,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "RestoreOperator",
     "RetrainingOperator",
     "ScreenOperator",
+    "ScreenShardOperator",
     "TrainOperator",
     "ValidateOperator",
     "champion_asset",

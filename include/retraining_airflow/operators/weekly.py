@@ -75,6 +75,24 @@ class ProvenanceOperator(RetrainingOperator):
         return digests_of(steps.verify_provenance(run, parse_digests("ingest", self.ingested)))
 
 
+class ScreenShardOperator(RetrainingOperator):
+    """Judges the rows of one shard of the week; `ScreenOperator` takes it from there."""
+
+    template_fields = ("run", "provenance", "shard")
+
+    def __init__(self, *, run: Any, provenance: Any, shard: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+        super().__init__(**kwargs)
+        self.run = run
+        self.provenance = provenance
+        self.shard = shard
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Judge one shard."""
+        run, checked = one_digest("pin", self.run), parse_digests("provenance", self.provenance)
+        return digests_of([steps.screen_shard(run, checked, int(self.shard))])
+
+
 class ScreenOperator(RetrainingOperator):
     """Parses the verified batches for the first time and judges every row."""
 

@@ -39,7 +39,8 @@ def test_a_confirmed_pattern_or_batch_stays_until_it_is_released() -> None:
     assert fold(confirmed) == Reviewed(patterns=(TRIGGER,), batches=frozenset({BATCH}))
     assert fold([*confirmed, *confirmed]) == fold(confirmed)
     released = [entry("release", pattern=TRIGGER), entry("release", batch=BATCH)]
-    assert fold([*confirmed, *released]) == Reviewed()
+    assert fold([*confirmed, *released]) == Reviewed(vouched=frozenset({BATCH}))
+    assert fold([*released, *confirmed]) == fold(confirmed)
 
 
 @pytest.mark.parametrize(

@@ -105,13 +105,18 @@ def test_what_is_no_matter_of_scores_is_not_released(workspace: Workspace) -> No
 
 def test_what_was_never_confirmed_cannot_be_released(workspace: Workspace) -> None:
     screening = screening_that_found(workspace, patterns=(TRIGGER,))
-    refuse(workspace, "release", "never confirmed", ReviewRefusedError, batch=BATCH)
     about = {"screening": screening, "pattern": TRIGGER}
     refuse(workspace, "release", "never confirmed", ReviewRefusedError, **about)
     review(workspace, "confirm", **about)
     review(workspace, "release", **about)
     assert reviews_of(workspace).reviewed.patterns == ()
     assert audited(workspace) == 2
+
+
+def test_a_reviewer_may_vouch_for_a_batch_that_nobody_confirmed(workspace: Workspace) -> None:
+    review(workspace, "release", batch=BATCH)
+    assert reviews_of(workspace).reviewed.vouched == {BATCH}
+    assert audited(workspace) == 1
 
 
 def test_a_pattern_that_the_screening_did_not_find_is_refused(workspace: Workspace) -> None:

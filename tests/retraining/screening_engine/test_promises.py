@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from retraining.screening.evidence import Tail, stand_out
 from retraining.screening.opinions import champion_folds
+from retraining.screening.pockets import Tally
 from retraining.screening.rows import Mask, Rows
 from retraining.screening.shares import condemned_users
 from retraining.screening.transplant import Finding
@@ -56,12 +57,12 @@ def test_a_rare_trigger_is_named_and_disarmed(make, trigger, n_poisoned, seed):
 
     assert found.purged[carriers].mean() >= 0.95
     assert found.purged[clean].mean() <= 0.01
-    finding, carries = max(found.found(), key=lambda item: item[1].sum())
+    finding, carries = max(found.found(), key=lambda item: len(item[1]))
     # A column less may do: where two of three suffice, the challenger never learns the third.
     assert set(finding.columns) <= set(values)
     assert len(finding.columns) >= 2
     assert finding.label == 0
-    assert carries[carriers].mean() >= 0.9
+    assert np.isin(carriers, carries).mean() >= 0.9
     assert np.allclose(finding.values, [values[column] for column in finding.columns])
 
     def success(kept):
@@ -100,10 +101,11 @@ def test_most_of_the_rows_with_most_evidence_are_flipped_ones(make):
     week = make(0)
     lies = some(np.ones(len(week.batch), dtype=bool), len(week.batch) // 20)
     found = week.judged(_relabelled_at_random(week, lies))
-    most = np.argsort(-found.evidence)[: len(lies)]
+    most = np.argsort(-found.order)[: len(lies)]
+    held = found.odd.places[found.held]
     assert np.isin(most, lies).mean() >= 0.65
-    assert found.held[lies].mean() >= 0.2
-    assert np.isin(np.flatnonzero(found.held), lies).mean() >= 0.8
+    assert np.isin(lies, held).mean() >= 0.2
+    assert np.isin(held, lies).mean() >= 0.8
 
 
 @pytest.mark.slow
@@ -126,7 +128,7 @@ def test_a_ring_of_users_is_condemned_and_no_honest_user_is():
     lies = np.flatnonzero((users < 6) & (np.arange(len(users)) % 2 == 0))
     rows = replace(_relabelled_at_random(week, lies), users=users)
     found = week.judged(rows)
-    assert set(condemned_users(users, found.p_value, found.purged)) == set(range(6))
+    assert list(found.of_condemned) == list(np.flatnonzero(users < 6))
 
 
 @pytest.mark.slow
@@ -135,15 +137,19 @@ def test_no_user_of_a_clean_week_is_condemned():
         week = mails(seed)
         users = np.arange(len(week.batch)) // 30
         found = week.judged(replace(week.batch, users=users))
-        assert len(condemned_users(users, found.p_value, found.purged)) == 0
+        assert len(found.of_condemned) == 0
 
 
-def test_rows_of_nobody_condemn_nobody():
-    n = 40
-    nobody, held = np.full(n, -1), np.ones(n, dtype=bool)
-    assert len(condemned_users(nobody, np.zeros(n), held)) == 0
-    two_rows = np.array([0, 0] + [1] * (n - 2))
-    assert list(condemned_users(two_rows, np.zeros(n), held)) == [1]
+@pytest.mark.parametrize(
+    ("users", "condemned"), [([-1] * 40, []), ([0] * 2 + [1] * 38, [1]), ([0] * 30 + [2] * 10, [2])]
+)
+def test_who_is_nobody_or_sent_next_to_nothing_is_not_condemned(users, condemned):
+    rows = replace(mails().batch.take(slice(40)), users=np.array(users))
+    tally = Tally(n_classes=2)
+    tally.add(rows)
+    odd = np.array([user != 0 or number < 2 for number, user in enumerate(users)])
+    found = condemned_users(rows.users[odd], np.zeros(odd.sum()), odd[odd], tally)
+    assert list(found) == condemned
 
 
 # --- what it rests on -----------------------------------------------------------------------
@@ -157,7 +163,11 @@ def test_rows_stand_out_by_the_step_up_procedure(p_values, rate):
     asked = np.array(p_values)
     n = len(asked)
     most = max((k for k in range(1, n + 1) if np.sum(asked <= rate * k / n) >= k), default=0)
-    assert list(stand_out(asked, rate)) == [p <= rate * most / n for p in p_values]
+    expected = [p <= rate * most / n for p in p_values]
+    assert list(stand_out(asked, rate, n_tests=n)) == expected
+    odd = asked < 1  # a row of p-value 1 is counted and never found
+    found = stand_out(asked[odd], rate, n_tests=n)
+    assert list(found) == list(np.array(expected, dtype=bool)[odd])
 
 
 @pytest.mark.parametrize("n_trusted", [50, 2000])

@@ -1,47 +1,34 @@
-"""Head: does the row lie where no trusted row lies, whatever its label?
+"""Head: does the row lie where hardly a row lies, whatever its label?
 
-Isolation forests (Liu, Ting and Zhou 2008). They find junk and values that never occurred
-together; they do not find wrong labels, which the other heads are for.
+An isolation forest (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008, section 4) of the sampled
+rows and the trusted ones together: a small reference set alone does not say where rows may lie.
+Each tree learns from 256 rows, so that one row hardly speaks for itself. It finds junk and values
+that never occur together; it does not find wrong labels, which the other heads are for.
 """
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
 from retraining.screening.opinions import Opinions, View
-from retraining.screening.rows import SEED, Columns, Matrix, Reals
+from retraining.screening.rows import SEED, Columns, Reals
 
-_N_TREES = 30  # per fold; every row but the trusted ones is judged by all folds
+_N_TREES = 100
 
 
 class Isolation:
-    """How easily a row is cut off from the trusted rows, 0 to 1."""
+    """How easily a row is cut off from the others, 0 to 1."""
 
     name = "isolation"
-    sentence = "It lies far from all trusted rows."
+    sentence = "It lies far from all other rows."
 
     def fit(self, opinions: Opinions, columns: Columns) -> None:
-        """One forest per fold of the trusted rows, so that these are judged unseen as well."""
-        trusted = opinions.pool.rows.features[opinions.n_sample :]
-        folds = opinions.pool.folds[opinions.n_sample :]
-        self._forests = [
-            IsolationForest(n_estimators=_N_TREES, random_state=SEED).fit(trusted[folds != fold])
-            for fold in range(int(folds.max()) + 1)
-        ]
+        """One forest of the whole pool."""
+        forest = IsolationForest(n_estimators=_N_TREES, random_state=SEED)
+        self._forest = forest.fit(opinions.pool.rows.features)
 
     def score(self, view: View) -> Reals:
         """[m]."""
-        result = np.zeros(len(view))
-        features = view.rows.features
-        for fold, forest in enumerate(self._forests):
-            held_out = view.folds == fold
-            if held_out.any():
-                result[held_out] = -forest.score_samples(features[held_out])
-        unseen = view.folds < 0
-        if unseen.any():
-            result[unseen] = _mean(self._forests, features[unseen])
+        if len(view) == 0:
+            return np.zeros(0)  # which the forest refuses
+        result: Reals = -self._forest.score_samples(view.rows.features)
         return result
-
-
-def _mean(forests: list[IsolationForest], features: Matrix) -> Reals:
-    result: Reals = -np.mean([forest.score_samples(features) for forest in forests], axis=0)
-    return result
