@@ -16,10 +16,12 @@ from retraining.recording import open_result
 from retraining.records import (
     FeedbackEntry,
     FeedbackReport,
+    IncidentEntry,
     MonitoringEntry,
     MonitoringReport,
     Record,
     RegistryEntry,
+    RollbackRequest,
     Step,
 )
 from retraining.registry import HeadMemory, Registry
@@ -29,6 +31,7 @@ from retraining.signed_chain import (
     Link,
     TrustHistory,
     feedback_chain,
+    incident_chain,
     ledger_chain,
     monitoring_chain,
     registry_chain,
@@ -60,8 +63,8 @@ class VerifiedEntry:
 
 
 def models_of(store: Store) -> list[str]:
-    """Every model that has a registry, a privacy ledger, reviews or anything of production."""
-    folders = ("registry", "ledger", "reviews", *_PRODUCTION)
+    """Every model that has a registry, a ledger, reviews, incidents or anything of production."""
+    folders = ("registry", "ledger", "reviews", "incidents", *_PRODUCTION)
     names = [name for folder in folders for name in store.names(folder)]
     return sorted({name.split("/")[1] for name in names})
 
@@ -154,6 +157,52 @@ def audit_reviews(store: Store, trust: TrustHistory, *, models: Sequence[str] = 
                 raise ChainBrokenError(f"{model} review {entry.sequence}: {error}") from error
             n_entries += 1
     return n_entries
+
+
+def audit_incidents(store: Store, trust: TrustHistory, *, models: Sequence[str] = ()) -> int:
+    """Verify every incident: who signed it, and that its reviews and its rollback say the same.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ChainBrokenError: At the first thing that does not hold; the message names the entry.
+    """
+    n_entries = 0
+    for model in models or models_of(store):
+        reviews = {link.digest: link.record for link in review_chain(store, trust, model).load()}
+        registry = Registry(model, tuple(registry_chain(store, trust, model).load()))
+        for entry in (link.record for link in incident_chain(store, trust, model).load()):
+            try:
+                for about, digest in zip(entry.about, entry.reviews, strict=True):
+                    said = reviews.get(digest)
+                    if said is None or (said.verb, said.about) != ("confirm", about):
+                        raise ChainBrokenError(f"no review {digest} confirms what it is about.")
+                if registry.before(entry.registry_head).version != entry.serving:
+                    raise ChainBrokenError(f"version {entry.serving} did not serve then.")
+                _require_its_rollback(store, trust, entry)
+            except StoreUnreachableError:
+                raise
+            except RetrainingError as error:
+                raise ChainBrokenError(f"{model} incident {entry.sequence}: {error}") from error
+            n_entries += 1
+    return n_entries
+
+
+def _require_its_rollback(store: Store, trust: TrustHistory, entry: IncidentEntry) -> None:
+    if entry.rollback is None:
+        return
+    known = trust.named(entry.trust_list)
+    asked = open_result(store, known, "rollback", entry.rollback).expect(RollbackRequest).report
+    if (
+        (asked.model, asked.registry_head) != (entry.model, entry.registry_head)
+        or (asked.gives_up, asked.to_version) != (entry.serving, entry.restore_to)
+        or asked.convict != bool(entry.convict)
+    ):
+        raise ChainBrokenError(
+            f"its request {entry.rollback} asks for another rollback. Whoever holds the reviewer's"
+            " key wrote it by hand; find out why."
+        )
 
 
 def _report_of(

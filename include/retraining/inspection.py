@@ -9,6 +9,7 @@ from retraining.digests import Digest, parse_json
 from retraining.errors import ArtifactMissingError, ConfigError, EvidenceError, RetrainingError
 from retraining.evidence import (
     FEEDBACK_ENTRY,
+    INCIDENT_ENTRY,
     LEDGER_ENTRY,
     MONITORING_ENTRY,
     REGISTRY_ENTRY,
@@ -30,6 +31,7 @@ _CHAINS: dict[str, tuple[str, Role | None]] = {
     "feedback": (FEEDBACK_ENTRY, "pipeline"),
     "monitoring": (MONITORING_ENTRY, "pipeline"),
     "reviews": (REVIEW_ENTRY, "reviewer"),
+    "incidents": (INCIDENT_ENTRY, "reviewer"),
     "trust": (TRUST_LIST, None),
 }
 
@@ -113,7 +115,9 @@ def _describe(store: Store, trust: TrustHistory, digest: Digest, name: str) -> F
     if folder == "attestations":
         return _attestation(store, trust, digest)
     predicate_type, role = _CHAINS[folder]
-    kind = {"trust": "trust list", "reviews": "review"}.get(folder, f"{folder} entry")
+    kind = {"trust": "trust list", "reviews": "review", "incidents": "incident"}.get(
+        folder, f"{folder} entry"
+    )
     if role is None:  # every version was verified against the root key when it was loaded
         known = trust.lists[digest]
         keys = {key_id: key.model_dump(mode="json") for key_id, key in known.keys.items()}

@@ -3,7 +3,7 @@
 A chain is a numbered list of envelopes, `<prefix>/0000000001.dsse.json` and on. Each record names
 the payload digest of the one before and the trust list of its day; appending is one conditional
 write, so of two writers exactly one wins. The registry, the privacy ledger, the closed batches of
-feedback, the monitored days and the reviews are such chains.
+feedback, the monitored days, the reviews and the incidents are such chains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, ConfigError, EvidenceError
 from retraining.evidence import (
     FEEDBACK_ENTRY,
+    INCIDENT_ENTRY,
     LEDGER_ENTRY,
     MONITORING_ENTRY,
     REGISTRY_ENTRY,
@@ -29,6 +30,7 @@ from retraining.evidence import (
 )
 from retraining.records import (
     FeedbackEntry,
+    IncidentEntry,
     LedgerCharge,
     MonitoringEntry,
     Record,
@@ -209,7 +211,7 @@ class SignedChain(Generic[R]):
         body: ChainedRecord = record  # type: ignore[assignment]
         if body.model != self._prefix.rpartition("/")[2]:
             raise EvidenceError(f"belongs to the model {body.model!r}: entries were exchanged.")
-        if isinstance(record, ReviewEntry) and record.reviewer != opened.key_id:
+        if isinstance(record, (ReviewEntry, IncidentEntry)) and record.reviewer != opened.key_id:
             raise EvidenceError(
                 f"names the reviewer {record.reviewer!r}, and {opened.key_id!r} signed it."
             )
@@ -274,6 +276,18 @@ def review_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[R
         prefix=f"reviews/{model}",
         record_type=ReviewEntry,
         predicate_type=REVIEW_ENTRY,
+        role="reviewer",
+    )
+
+
+def incident_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[IncidentEntry]:
+    """What people did about poison that was found late, written by reviewers."""
+    return SignedChain(
+        store,
+        trust,
+        prefix=f"incidents/{model}",
+        record_type=IncidentEntry,
+        predicate_type=INCIDENT_ENTRY,
         role="reviewer",
     )
 

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 PAGE = "tests/retraining/gate_report/test_page.py"
+SOURCES = "tests/retraining/gate_report/test_sources.py"
 SIGNED = "tests/retraining/gate_report/test_signed_page.py"
 
 GATE_REPORT = (
@@ -61,6 +62,30 @@ GATE_REPORT = (
         "        checks=(*passed, *failed),\n",
         PAGE,
         "failed_stand_before",
+    ),
+    Mutant(
+        "what all rows of a source show is on the page",
+        "gate_report/building.py",
+        "        evidence=seen.source_evidence,\n",
+        "",
+        SOURCES,
+        "stands_beside_it",
+    ),
+    Mutant(
+        "why a source is condemned is said once",
+        "gate_report/templates/sources.html.j2",
+        " if not one.refusal or sentence not in one.refusal.sentence %}",
+        " %}",
+        SOURCES,
+        "stands_beside_it",
+    ),
+    Mutant(
+        "a harm counts where it is more than allowed",
+        "gate_report/charts/sources.py",
+        " and loss.value > seen.max_log_loss",
+        "",
+        SOURCES,
+        "colour_of_trouble",
     ),
     Mutant(
         "less is better of some metrics",

@@ -184,13 +184,10 @@ def _feed(week: str, n_rows: int) -> TracedBatch:
     return TracedBatch(batch=BatchId(source="feed", week=week), n_rows=n_rows)
 
 
-def test_the_decision_states_false_alarm_rate_and_power() -> None:
-    run = _with(Run(), power={"trigger 1%": 0.83, "region flip": 0.5})
-    said = check(run.decide(), "behaviour")
-    assert "at most 2.00% of clean challengers" in said.allowed
-    assert "2 of 2 checks measured" in said.observed
-    assert "region flip 50%, trigger 1% 83%" in said.observed
-    assert "planted attacks: not measured" in check(Run().decide(), "behaviour").observed
+def test_the_decision_states_the_false_alarm_rate_and_how_much_was_measured() -> None:
+    said = check(decided(MISSING, clean("window")), "behaviour")
+    assert said.observed == "1 of 2 checks measured"
+    assert said.allowed == "all together refuse at most 2.00% of clean challengers"
 
 
 @pytest.mark.parametrize(

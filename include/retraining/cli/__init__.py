@@ -7,6 +7,7 @@ here: a command imports what it needs when it runs, so that `retraining --help` 
 # In the order of `--help`.
 # isort: off
 from retraining.cli import start, weeks, models, reviews, feedback, monitoring, rollback
+from retraining.cli import incident
 from retraining.cli import verification, gate_report, keys, tables
 
 # isort: on
@@ -16,6 +17,7 @@ __all__ = [
     "app",
     "feedback",
     "gate_report",
+    "incident",
     "keys",
     "models",
     "monitoring",

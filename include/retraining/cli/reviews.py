@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,12 +18,25 @@ from retraining.cli.common import (
     settings_of,
     short,
 )
+from retraining.cli.subjects import (
+    JsonOption,
+    KeyOption,
+    PatternOption,
+    RowOption,
+    RowsOption,
+    ScreeningOption,
+    SourceOption,
+    WeekOption,
+    WhyOption,
+    pattern_of,
+    row_ids_of,
+    subject_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
-    from retraining.digests import Digest
-    from retraining.records import Pattern, ReviewEntry, ReviewSubject, ReviewVerb
+    from retraining.records import ReviewEntry, ReviewVerb
     from retraining.signed_chain import Link
-    from retraining.steps import StepRunner
     from retraining.steps.tracing import Trace
 
 reviews = typer.Typer(
@@ -31,37 +44,6 @@ reviews = typer.Typer(
     help="Release quarantined rows, or confirm that they are poison; the next run takes it along.",
 )
 app.add_typer(reviews, name="review")
-
-# As `suspicious_samples.csv` escapes what a spreadsheet would run.
-_ESCAPED = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-
-WhyOption = Annotated[str, typer.Option("--why", help="Why; it stands in the signed review.")]
-ScreeningOption = Annotated[
-    str,
-    typer.Option(
-        "--screening",
-        metavar="RECORD",
-        help="The screening that named the rows, or the decision made from it: its first digits.",
-    ),
-]
-RowOption = Annotated[
-    list[str] | None, typer.Option("--row", metavar="ID", help="A row's id. Repeatable.")
-]
-RowsOption = Annotated[
-    Path | None,
-    typer.Option(help="File of row ids: one a line, or a .csv with a column row_id."),
-]
-PatternOption = Annotated[
-    int | None,
-    typer.Option("--pattern", metavar="N", help="The N-th pattern that the screening found."),
-]
-SourceOption = Annotated[str, typer.Option("--source", help="All rows of this source …")]
-WeekOption = Annotated[str, typer.Option("--week", help="… in this ISO week.")]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="The reviewer's private key.", show_default="<keys>/reviewer.pem"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @reviews.command()
@@ -84,7 +66,7 @@ def release(
     ids stay. A batch of a promoted week is not looked at again. With a source and a week you
     vouch for that batch: it counts against its source no more; its rows are judged as ever.
     """
-    about = (screening, [*(row or []), *_row_ids(rows)], pattern, source, week)
+    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week)
     _review(ctx, spec, "release", about, why=why, key=key, as_json=as_json)
 
 
@@ -107,7 +89,7 @@ def confirm(
     Also taken out of the weeks that were promoted already. Roll back as well when a version that
     learned from them serves: `retraining trace` says which did.
     """
-    about = (screening, [*(row or []), *_row_ids(rows)], pattern, source, week)
+    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week)
     _review(ctx, spec, "confirm", about, why=why, key=key, as_json=as_json)
 
 
@@ -145,14 +127,14 @@ def trace(
 
     settings, loaded = open_spec(settings_of(ctx), spec)
     steps = open_steps(settings, _quiet)
-    ids = frozenset([*(row or []), *_row_ids(rows)])
+    ids = frozenset([*(row or []), *row_ids_of(rows)])
     if bool(ids) + bool(source) + (pattern is not None) != 1:
         raise ConfigError(
             "Give either --row or --rows, or --source (and --week), or --screening with --pattern."
         )
     found = None
     if pattern is not None:
-        _, found = _pattern_of(steps, loaded.model, screening, pattern)
+        _, found = pattern_of(steps, loaded.model, screening, pattern)
     what = Traced(row_ids=ids, source=source, week=week, pattern=found)
     traced = steps.trace(loaded.model, what)
     if as_json:
@@ -173,14 +155,14 @@ def _review(
 ) -> None:
     settings, loaded = open_spec(settings_of(ctx), spec)
     steps = open_steps(settings, _quiet)
-    about = _subject(steps, loaded.model, *given)
+    about = subject_of(steps, loaded.model, *given)
     link = steps.review(loaded.model, verb, about, why=why, key=key)
     told = errors() if as_json else output()
     if as_json:
         print_json(_as_json(link))
     else:
         told.print(
-            f"{loaded.model}: {verb} {_about(about)}, signed by {link.record.reviewer}. The next"
+            f"{loaded.model}: {verb} {words_of(about)}, signed by {link.record.reviewer}. The next"
             f" run takes it along.\nreview {link.digest}",
             markup=False,
         )
@@ -191,121 +173,6 @@ def _review(
             markup=False,
             style="dim",
         )
-
-
-def _subject(
-    steps: StepRunner,
-    model: str,
-    screening: str,
-    row_ids: list[str],
-    pattern: int | None,
-    source: str,
-    week: str,
-) -> ReviewSubject:
-    from retraining.errors import ReviewRefusedError
-    from retraining.records import MAX_ROWS_PER_REVIEW, BatchId, ReviewSubject
-
-    if bool(row_ids) + (pattern is not None) + bool(source and week) != 1 or (
-        bool(screening) == bool(source or week)
-    ):
-        raise ReviewRefusedError(
-            "Give either --screening with rows (--row, --rows) or with --pattern, or --source with"
-            " --week."
-        )
-    if len(set(row_ids)) > MAX_ROWS_PER_REVIEW:
-        raise ReviewRefusedError(
-            f"{len(set(row_ids)):,} rows are too many for one review, expected at most"
-            f" {MAX_ROWS_PER_REVIEW:,}. Review their pattern or batch, or give them in parts."
-        )
-    if source:
-        _check_week(week)
-        return ReviewSubject(batch=BatchId(source=source, week=week))
-    if pattern is not None:
-        digest, found = _pattern_of(steps, model, screening, pattern)
-        return ReviewSubject(screening=digest, pattern=found)
-    return ReviewSubject(
-        screening=_screening(steps, screening), row_ids=tuple(sorted(set(row_ids)))
-    )
-
-
-def _pattern_of(
-    steps: StepRunner, model: str, screening: str, number: int
-) -> tuple[Digest, Pattern]:
-    from retraining.errors import ReviewRefusedError
-    from retraining.reviews import named_screening
-
-    digest = _screening(steps, screening)
-    newest = steps.trust.latest.version
-    patterns = named_screening(
-        steps.store, steps.trust, model, digest, trust_version=newest
-    ).patterns
-    if not 1 <= number <= len(patterns):
-        raise ReviewRefusedError(
-            f"The screening {digest} found {len(patterns)} patterns; there is no number {number}."
-        )
-    return digest, patterns[number - 1]
-
-
-def _screening(steps: StepRunner, text: str) -> Digest:
-    """A screening by its digits, or by those of the decision that was made from it."""
-    from retraining.errors import ReviewRefusedError
-    from retraining.inspection import find_record
-
-    found = find_record(steps.store, steps.trust, text)
-    if found.kind == "attestation of gate":
-        return found.inputs["screening"]
-    if found.kind != "attestation of screening":
-        raise ReviewRefusedError(
-            f"--screening: {text} is an {found.kind}, expected one of screening or gate."
-        )
-    return found.digest
-
-
-def _row_ids(file: Path | None) -> list[str]:
-    import csv
-
-    from retraining.errors import ConfigError
-
-    if file is None:
-        return []
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            if file.suffix == ".csv":
-                found = [record["row_id"] for record in csv.DictReader(lines)]
-            else:
-                found = [line.rstrip("\r\n") for line in lines]
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise ConfigError(
-            f"--rows: {file} cannot be read as row ids ({type(error).__name__}); expected one a"
-            " line, or a .csv with a column row_id."
-        ) from error
-    return [_unescaped(name) for name in found if name]
-
-
-def _unescaped(name: str) -> str:
-    return name[1:] if name[:1] == "'" and name[1:].lstrip(" ").startswith(_ESCAPED) else name
-
-
-def _check_week(week: str) -> None:
-    import re
-
-    from retraining.errors import ConfigError
-
-    if not re.fullmatch(r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])", week):
-        raise ConfigError(f"--week: found {week!r}, expected an ISO week such as 2026-W41.")
-
-
-def _about(about: ReviewSubject) -> str:
-    if about.batch is not None:
-        return f"all rows of {about.batch}"
-    if about.pattern is not None:
-        return f"the pattern {_words(about.pattern)}"
-    return f"{len(about.row_ids)} row{'s' * (len(about.row_ids) != 1)}"
-
-
-def _words(pattern: Pattern) -> str:
-    names = ", ".join(pattern.columns[:4]) + (", …" if len(pattern.columns) > 4 else "")
-    return f"of {names} with label {pattern.label}"
 
 
 def _as_json(link: Link[ReviewEntry]) -> dict[str, Any]:
@@ -322,7 +189,7 @@ def _table_of(links: tuple[Link[ReviewEntry], ...]) -> Any:
         table.add_row(
             f"{entry.sequence} {short(link.digest)}",
             entry.verb,
-            escape(_about(entry.about)),
+            escape(words_of(entry.about)),
             short(entry.about.screening),
             escape(entry.reviewer),
             escape(entry.why),

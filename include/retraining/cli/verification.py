@@ -39,7 +39,14 @@ def verify(
     """
     from rich.table import Table
 
-    from retraining.audit import audit, audit_production, audit_reviews, epsilon_of, models_of
+    from retraining.audit import (
+        audit,
+        audit_incidents,
+        audit_production,
+        audit_reviews,
+        epsilon_of,
+        models_of,
+    )
     from retraining.errors import ConfigError
     from retraining.registry import HeadMemory
 
@@ -77,6 +84,7 @@ def verify(
             console.print(table)
     production = audit_production(opened, trust, models=models)
     n_reviews = audit_reviews(opened, trust, models=models)
+    n_incidents = audit_incidents(opened, trust, models=models)
     version = trust.latest.version
     counted = f"{n_weeks} concluded weeks"
     if n_rollbacks:
@@ -89,6 +97,8 @@ def verify(
     )
     if n_reviews:
         counted += f", {n_reviews} review{'s' * (n_reviews > 1)}"
+    if n_incidents:
+        counted += f", {n_incidents} incident{'s' * (n_incidents > 1)}"
     for other, n in other_code.items():
         console.print(
             f"{n} of the decisions were made by the code {other}, not by this release: their gate"

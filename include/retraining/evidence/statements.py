@@ -28,6 +28,7 @@ LEDGER_ENTRY = f"{NAMESPACE}/ledger-entry/v1"
 FEEDBACK_ENTRY = f"{NAMESPACE}/feedback-entry/v1"
 MONITORING_ENTRY = f"{NAMESPACE}/monitoring-entry/v1"
 REVIEW_ENTRY = f"{NAMESPACE}/review-entry/v1"
+INCIDENT_ENTRY = f"{NAMESPACE}/incident-entry/v1"
 
 _MEASURING: tuple[Step, ...] = ("validation", "monitoring")
 # Validation joined them in 0.4: what the gate believes is measured where its key is.
@@ -38,6 +39,7 @@ __all__ = [
     "DATASET_BATCH",
     "EVALUATION",
     "FEEDBACK_ENTRY",
+    "INCIDENT_ENTRY",
     "LEDGER_ENTRY",
     "MONITORING_ENTRY",
     "REGISTRY_ENTRY",

@@ -164,6 +164,7 @@ def _source(arrived: ProvenanceReport, screened: ScreenedBatch | None) -> Source
         n_quarantined=seen.n_quarantined,
         quarantined=seen.quarantined,
         poison_share=seen.poison_share,
+        evidence=seen.source_evidence,
         refusal=arrived.refusal or seen.refusal,
     )
 

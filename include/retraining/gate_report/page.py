@@ -17,6 +17,7 @@ from retraining.records import (
     Interval,
     Record,
     Refusal,
+    SourceEvidence,
     TracedBatch,
     Verdict,
     Week,
@@ -56,7 +57,11 @@ class CalibrationBin(Record):
 
 
 class SourceBatch(Record):
-    """What one source delivered, and what became of it."""
+    """What one source delivered, and what became of it.
+
+    Attributes:
+        evidence: What all its rows show together; None where screening did not measure it.
+    """
 
     batch: BatchId
     trust: str
@@ -69,6 +74,7 @@ class SourceBatch(Record):
     n_quarantined: int = 0
     quarantined: dict[str, int] = Field(default_factory=dict)
     poison_share: Interval | None = None
+    evidence: SourceEvidence | None = None
     refusal: Refusal | None = None
 
 

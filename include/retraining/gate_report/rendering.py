@@ -23,6 +23,8 @@ def render(page: Page) -> bytes:
         "differences": Markup(charts.draw_differences(page)),  # noqa: S704
         "reliability": Markup(charts.draw_reliability(page)),  # noqa: S704
         "poison_shares": Markup(charts.draw_poison_shares(page)),  # noqa: S704
+        "harms": Markup(charts.draw_harms(page)),  # noqa: S704
+        "told_apart": Markup(charts.draw_told_apart(page)),  # noqa: S704
         "nulls": Markup(charts.draw_nulls(page)),  # noqa: S704
         "influence": [
             (finding.name, Markup(charts.draw_influence(finding)))  # noqa: S704
@@ -31,7 +33,17 @@ def render(page: Page) -> bytes:
         ],
     }
     template = _environment().get_template("gate_report.html.j2")
-    return template.render(page=page, charts=drawn).encode()
+    return template.render(page=page, charts=drawn, power=_power(page)).encode()
+
+
+def _power(page: Page) -> dict[str, Any]:
+    """The power as a table, one row per attack and one column per check: names are said once."""
+    attacks: dict[str, dict[str, float]] = {}
+    for name, share in (page.behaviour.power if page.behaviour else {}).items():
+        check, _, attack = name.partition(": ")
+        attacks.setdefault(attack, {})[check] = share
+    checks = sorted({check for seen_by in attacks.values() for check in seen_by})
+    return {"checks": checks, "attacks": attacks}
 
 
 def _environment() -> "Environment":
@@ -50,8 +62,11 @@ def _environment() -> "Environment":
     return environment
 
 
-def _interval(seen: Interval | None) -> str:
-    return _NOTHING if seen is None else f"{seen.value:.4g} [{seen.low:.4g}, {seen.high:.4g}]"
+def _interval(seen: Interval | None, digits: int = 4) -> str:
+    if seen is None:
+        return _NOTHING
+    value, low, high = (f"{number:.{digits}g}" for number in (seen.value, seen.low, seen.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _number(value: float | None) -> str:

@@ -29,6 +29,7 @@ from retraining.records.feedback import (
     FeedbackEntry,
     FeedbackReport,
 )
+from retraining.records.incident import IncidentEntry
 from retraining.records.monitoring import (
     Incident,
     MonitoredValue,
@@ -90,6 +91,7 @@ __all__ = [
     "FeedbackReport",
     "GateDecision",
     "Incident",
+    "IncidentEntry",
     "IngestReport",
     "Interval",
     "LedgerCharge",

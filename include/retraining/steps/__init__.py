@@ -15,6 +15,7 @@ from retraining.signed_chain import TrustHistory
 from retraining.steps import (
     concluding,
     feedback,
+    incident,
     incident_messages,
     monitoring,
     pinning,
@@ -49,6 +50,7 @@ class StepRunner(Workbench):
     restore = rollback.restore
     review = reviewing.review
     trace = tracing.trace
+    incident = incident.incident
     monitor = monitoring.monitor
     newest_monitored = incident_messages.newest_monitored
     unsent_incidents = incident_messages.unsent_incidents

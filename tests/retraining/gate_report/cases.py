@@ -13,25 +13,20 @@ from retraining.records import (
     BehaviourResult,
     Check,
     Disagreement,
-    FeedbackEffect,
     GateDecision,
     Interval,
     Pattern,
     PinnedRun,
     ProvenanceReport,
     Record,
-    Refusal,
-    ScreenedBatch,
-    ScreeningReport,
     SliceResult,
     TracedBatch,
     TrainingReport,
     ValidationReport,
-    WindowBlock,
 )
+from tests.retraining.gate_report.screened import WEEK, screening_of
 from tests.retraining.test_gate import CHALLENGER, CHAMPION, HOLDOUT, Run
 
-WEEK = "2026-W07"
 KEY = "ab" * 32  # stands for a public key
 
 
@@ -113,7 +108,7 @@ def _signed(feed: str, odd: str) -> SignedRecords:
         left_out=("partner",),
         reason=f"asked by {odd}",
     )
-    screening = _screening(feed, odd)
+    screening = screening_of(feed, odd)
     provenance = tuple(
         ProvenanceReport(
             batch=batch.batch,
@@ -159,56 +154,6 @@ def _result(name: str, report: Record) -> StepResult[Record]:
         artefacts={},
     )
     return StepResult(attestation, report)
-
-
-def _screening(feed: str, odd: str) -> ScreeningReport:
-    return ScreeningReport(
-        batches=(
-            ScreenedBatch(
-                batch=BatchId(source="gateway", week=WEEK),
-                n_rows=700,
-                n_accepted=695,
-                n_quarantined=5,
-                quarantined={"consensus": 3, "gap": 2},
-                poison_share=Interval(value=0.002, low=0.0, high=0.012),
-                accepted=Digest.of(b"gateway"),
-            ),
-            ScreenedBatch(
-                batch=BatchId(source=feed, week=WEEK),
-                n_rows=300,
-                n_accepted=259,
-                n_quarantined=41,
-                quarantined={"pattern_1": 41},
-                poison_share=Interval(value=0.13, low=0.09, high=0.18),
-                accepted=Digest.of(b"feed"),
-            ),
-            ScreenedBatch(
-                batch=BatchId(source="late", week=WEEK),
-                refusal=Refusal(code="missing", sentence=f"No files of {odd} were found."),
-            ),
-        ),
-        n_accepted=954,
-        n_quarantined=46,
-        sentences=(f"size = 7 turns 58 of 60 trusted rows into {odd}.",),
-        feedback=FeedbackEffect(
-            n_feedback=80,
-            n_reference=400,
-            with_feedback=Interval(value=0.91, low=0.88, high=0.94),
-            without_feedback=Interval(value=0.92, low=0.89, high=0.95),
-            difference=Interval(value=-0.01, low=-0.03, high=0.01),
-            left_out=False,
-        ),
-        window=(
-            WindowBlock(
-                batch=BatchId(source=feed, week="2026-W06"),
-                before=Digest.of(b"before"),
-                rows=Digest.of(b"after"),
-                n_rows=290,
-                n_purged=12,
-                learned_by=(4,),
-            ),
-        ),
-    )
 
 
 def _training() -> TrainingReport:
@@ -291,7 +236,14 @@ def _behaviour(feed: str, odd: str) -> BehaviourReport:
     return BehaviourReport(
         results=(transplant, window, missing),
         false_alarm_rate=0.02,
-        power={"transplant: trigger in 1% of the rows": 0.8, "trigger in 5%": 1.0},
+        power={
+            f"{check}: a learned trigger in {share} of the rows": seen
+            for check, share, seen in (
+                ("transplant", "1.0%", 0.8),
+                ("transplant", "5.0%", 1.0),
+                ("window", "5.0%", 0.5),
+            )
+        },
         disagreements=(
             Disagreement(champion="spam", challenger=odd, n_rows=9),
             Disagreement(champion=odd, challenger="spam", n_rows=4),
@@ -300,4 +252,4 @@ def _behaviour(feed: str, odd: str) -> BehaviourReport:
     )
 
 
-__all__ = ["KEY", "WEEK", "poisoned_page"]
+__all__ = ["KEY", "poisoned_page"]

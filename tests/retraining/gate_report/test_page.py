@@ -16,7 +16,7 @@ from retraining import step_requests
 from retraining.digests import Digest
 from retraining.gate_report import Page, render
 from retraining.gate_report.building import wilson
-from retraining.gate_report.charts import draw_differences, draw_nulls
+from retraining.gate_report.charts import draw_differences, draw_harms, draw_nulls, draw_told_apart
 from retraining.records import Interval
 from retraining.settings import REPOSITORY
 from tests.retraining.gate_report.cases import KEY, poisoned_page
@@ -42,6 +42,11 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def cells(page: bytes) -> str:
+    """The text with one blank between cells."""
+    return " ".join(Elements(page.replace(b"</t", b" </t")).text.split())
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,13 @@ def test_it_shows_what_each_section_promises(html: bytes) -> None:
         assert promised in text
 
 
+def test_power_is_a_table_that_says_each_attack_and_each_check_once(html: bytes) -> None:
+    text = cells(html)
+    table = text[text.index("planted transplant window") :]
+    assert "a learned trigger in 1.0% of the rows 80% \N{EN DASH} " in table
+    assert "a learned trigger in 5.0% of the rows 100% 50%" in table
+
+
 def test_a_week_that_was_never_trained_has_a_page_too(page: Page) -> None:
     bare = page.model_copy(
         update={
@@ -121,7 +133,8 @@ def test_a_hostile_name_is_shown_and_neither_runs_nor_breaks_out() -> None:
 
 def test_a_hostile_name_in_a_chart_is_text_as_it_was_written() -> None:
     page = poisoned_page(feed="<b>&$x^2$", odd="<b>&$x^2$")
-    for chart in (draw_differences(page), draw_nulls(page)):
+    drawings = (draw_differences, draw_nulls, draw_harms, draw_told_apart)
+    for chart in (draw(page) for draw in drawings):
         ElementTree.fromstring(chart)  # well-formed
     judged = page.model_copy(
         update={"comparisons": [c.model_copy(update={"judged": True}) for c in page.comparisons]}

@@ -76,7 +76,9 @@ def drawn(name: str, height: float, draw: Callable[["Figure"], None], *, label: 
 def sheet(figure: "Figure", height: float, *, x_label: str) -> "Axes":
     """Axes over the whole figure with one horizontal scale, and rows of 1 unit from the top."""
     below = 44.0  # room for the scale and its label
-    axes = figure.add_axes((12 / WIDTH, below / height, 1 - 24 / WIDTH, 1 - (below + 6) / height))
+    beside = 24.0  # half a number of the scale, which may stand at its very end
+    across, up = 1 - 2 * beside / WIDTH, 1 - (below + 6) / height
+    axes = figure.add_axes((beside / WIDTH, below / height, across, up))
     axes.set_yticks([])
     axes.set_xlabel(x_label)
     axes.grid(axis="x", linewidth=1)

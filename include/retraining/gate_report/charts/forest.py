@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _ROW = 40.0  # points
 _AROUND = 62.0
-_MAX_LINE = 58  # characters of a name and its numbers on one line
+_MAX_LINE = 55  # characters of a name and its numbers on one line
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def draw_forest(
             seen, at = row.interval, place + 0.35
             axes.plot([seen.low, seen.high], [at, at], color=row.colour, linewidth=3)
             axes.plot([seen.value], [at], "o", color=row.colour, markersize=8)
-            shown = f"{seen.value:.4g} [{seen.low:.4g}, {seen.high:.4g}]"
+            shown = f"{seen.value:.3g} [{seen.low:.3g}, {seen.high:.3g}]"
             head: dict[str, Any] = {
                 "va": "center",
                 "transform": axes.get_yaxis_transform(),
