@@ -74,7 +74,7 @@ def screen_table(
     held = found.purged
     held[found.of_condemned] = True
     with out.open("w", encoding="utf-8", newline="") as sink:
-        for part, batch in file.batches():
+        for part, batch in file.batches(columns=["row_id"]):
             shown = {"row_id": batch["row_id"].to_pandas(), "score": found.order[part]}
             frame = pd.DataFrame(shown | {"held": held[part].astype(np.int8)})
             frame.to_csv(sink, index=False, header=part.start == 0, lineterminator="\n")

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from retraining.screening.rows import PART_ROWS, Integers, Mask, Rows
 
+_BUFFER = 1 << 18  # bytes of a column that are read ahead, instead of all of a row group's
+
 
 @dataclass(frozen=True)
 class RowFile:
@@ -55,19 +57,23 @@ class RowFile:
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
-    def batches(self, wanted: Mask | None = None) -> Iterator[tuple[slice, pa.RecordBatch]]:
+    def batches(
+        self, wanted: Mask | None = None, *, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[slice, pa.RecordBatch]]:
         """Rows that are meant, at most `PART_ROWS` at a time, and where they stand among them.
 
         Args:
             wanted: Parts without any such row [len(self)] are passed over.
+            columns: That are read; all of them without it.
         """
-        file = pq.ParquetFile(self.path)
+        file = pq.ParquetFile(self.path, buffer_size=_BUFFER)
         row = place = 0
         for group in range(file.num_row_groups):
             n_rows = file.metadata.row_group(group).num_rows
             n_kept = self._n_kept(row, row + n_rows)
             if wanted is None or wanted[place : place + n_kept].any():
-                yield from self._parts_of(file, group, row, place, wanted)
+                parts = file.iter_batches(PART_ROWS, row_groups=[group], columns=columns)
+                yield from self._parts_of(parts, row, place, wanted)
             row, place = row + n_rows, place + n_kept
 
     def frame_at(self, places: Integers) -> pd.DataFrame:
@@ -87,9 +93,9 @@ class RowFile:
                 writer.write_batch(batch.replace_schema_metadata(None))
 
     def _parts_of(
-        self, file: pq.ParquetFile, group: int, row: int, place: int, wanted: Mask | None
+        self, parts: Iterator[pa.RecordBatch], row: int, place: int, wanted: Mask | None
     ) -> Iterator[tuple[slice, pa.RecordBatch]]:
-        for batch in file.iter_batches(PART_ROWS, row_groups=[group]):
+        for batch in parts:
             end = row + batch.num_rows
             part = slice(place, place + self._n_kept(row, end))
             if part.stop > part.start and (wanted is None or wanted[part].any()):
