@@ -82,7 +82,7 @@ REVIEWS = (
     Mutant(
         "only what was confirmed is taken back",
         "reviews/founded.py",
-        "about.batch not in before.batches",
+        "about.pattern not in before.patterns",
         "False",
         REVIEWING,
         "never_confirmed",

@@ -379,8 +379,8 @@ WEEKLY = (
     Mutant(
         "screening: the whole window is looked at",
         "screening/judging.py",
-        "carried = np.concatenate([np.zeros(0, dtype=np.int64), *drip.carriers])",
-        "carried = np.zeros(0, dtype=np.int64)",
+        "        carried += drip.carriers\n",
+        "",
         LIES,
         "drip",
     ),
