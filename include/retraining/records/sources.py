@@ -71,7 +71,8 @@ class SourceEvidence(Record):
     """Everything measured about one source; what could not be measured is None.
 
     Attributes:
-        condemned: Why its new rows are quarantined whole: `harmful`, `accumulated`; or nothing.
+        condemned: Why its new rows are quarantined whole: `source_harmful`, `source_accumulated`.
+            Nothing when they are not.
         sentences: What that means, one for each; or why something could not be measured.
     """
 
