@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _FEATURE = re.compile(r"f\d+")
 _WHO = ("source", "week", "user")
-_WAIT_ROWS = 100_000
 
 
 @app.command("screen-table")
@@ -86,11 +85,7 @@ def screen_table(
 
 
 def _progress(n_judged: int, *, n_rows: int) -> None:
-    """One line now and then, where there is something to wait for."""
-    from retraining.screening.rows import PART_ROWS
-
-    if n_rows > _WAIT_ROWS and n_judged // _WAIT_ROWS > (n_judged - PART_ROWS) // _WAIT_ROWS:
-        errors().print(f"{n_judged:,} of {n_rows:,} rows judged.", markup=False)
+    errors().print(f"{n_judged:,} of {n_rows:,} rows judged.", markup=False)
 
 
 def _columns_of(path: Path) -> list[str]:

@@ -26,6 +26,7 @@ from retraining.screening.transplant import Finding, Pair, find_patterns
 _CARRIES = 50.0  # evidence of rows that carry a pattern, above all others
 _CHAMPION_SEED, _CHALLENGER_SEED = 7, 90
 _POCKET_ROUNDS = 2  # a third changes next to nothing
+_TELL_ROWS = 100_000  # after which somebody who waits wants to hear something
 
 Told = Callable[[int], None]  # how many rows were judged so far
 
@@ -101,7 +102,7 @@ def judge_rows(
 
     Args:
         answered: What a judge of the same rows said elsewhere, by the first place of the part.
-        told: Is told how many rows were judged so far.
+        told: Is told now and then how many rows were judged so far.
     """
     # One thread: how many there are must not change the order in which sums are added up.
     with threadpool_limits(limits=1):
@@ -174,14 +175,16 @@ def _asked(
     told: Told,
 ) -> tuple[Answers, Matrix, Tally]:
     """The answers about all odd rows, the order of all rows [n], and how many there are of each."""
-    tally, parts = Tally(n_classes), []
+    tally, parts, n_judged = Tally(n_classes), [], 0
     order = np.zeros(len(table), dtype=np.float32)
     for places, rows in [(judge.sampled, judge.sample)] if effort.only_sample else table.parts():
         tally.add(rows)
         part = answered.get(int(places[0])) or judge.ask(places, rows)
         order[places] = part.order
         parts.append(part)
-        told(int(places[-1]) + 1)
+        before, n_judged = n_judged, n_judged + len(places)
+        if n_judged // _TELL_ROWS > before // _TELL_ROWS:
+            told(n_judged)
     return Answers.joined(parts), order, tally
 
 

@@ -16,13 +16,13 @@ from retraining.screening.heads import Head, all_heads
 from retraining.screening.heads.gap import Gap
 from retraining.screening.opinions import View, form_opinions
 from retraining.screening.rows import (
-    SEED,
     Columns,
     Integers,
     Matrix,
     Reals,
     Rows,
     RowTable,
+    drawn,
     rows_at,
 )
 
@@ -80,7 +80,7 @@ class Judge:
         n_classes: int,
         sample_rows: int,
     ) -> None:
-        self.sampled = _sample(len(table), sample_rows)
+        self.sampled = drawn(len(table), sample_rows)
         self.opinions = form_opinions(
             rows_at(table, self.sampled), trusted, columns=columns, n_classes=n_classes
         )
@@ -143,13 +143,6 @@ class Judge:
         """Where rows stand in the pool [m]; -1 where they were not sampled."""
         found = np.searchsorted(self.sampled, places).clip(max=len(self.sampled) - 1)
         return np.where(self.sampled[found] == places, found, -1).astype(np.int64)
-
-
-def _sample(n_rows: int, most: int) -> Integers:
-    """Which rows surrogates are fitted on, in their order."""
-    if n_rows <= most:
-        return np.arange(n_rows, dtype=np.int64)
-    return np.sort(np.random.RandomState(SEED).permutation(n_rows)[:most]).astype(np.int64)
 
 
 def _scores(heads: tuple[Head, ...], view: View) -> Reals:

@@ -23,12 +23,11 @@ from retraining.screening.reasons import (
 )
 from retraining.screening.result import BatchRows
 from retraining.screening.rows import (
-    PART_ROWS,
-    SEED,
     Integers,
     Mask,
     RowReader,
     Rows,
+    drawn,
     rows_at,
 )
 from retraining.screening.sources import judge_sources
@@ -36,8 +35,6 @@ from retraining.screening.stored import RowFile, StoredTable
 from retraining.spec import PipelineSpec
 
 Progress = Callable[[str], None]
-
-_WAIT_ROWS = 100_000  # after which somebody who waits wants to hear something
 
 
 @dataclass
@@ -158,7 +155,7 @@ class Case:
         return cls(
             new=_new_rows(batches, reader, vouched),
             history=history,
-            chosen=_bounded(sum(map(len, history.values())), spec.screening.max_history_rows),
+            chosen=drawn(sum(map(len, history.values())), spec.screening.max_history_rows),
             vetted=reader.read(reference),
             vetted_ids=[str(name) for name in reference[spec.row_id]],
             vouched=vouched,
@@ -236,8 +233,9 @@ def judge_batches(
     window = None
     if len(old):
         progress(f"judging {len(old) + len(new):,} rows of the window against the reference set")
-        kept = np.flatnonzero(~judgement.purged)
-        window = StoredTable([*old.files, *_left(new, judgement.purged).files])
+        gone = judgement.purged
+        kept = np.flatnonzero(~gone)
+        window = StoredTable([*old.files, *_left(new, gone).files])
         drip = _look(case, window, case.vetted, case.effort(only_sample=True), {}, progress)
         for finding, carriers in drip.found():
             found.append((finding, kept[carriers[carriers >= len(old)] - len(old)]))
@@ -314,10 +312,6 @@ def _look(
     answered: Mapping[int, Answers],
     progress: Progress,
 ) -> Judgement:
-    def told(n_judged: int) -> None:
-        if n_judged // _WAIT_ROWS > (n_judged - PART_ROWS) // _WAIT_ROWS and n_judged > PART_ROWS:
-            progress(f"{n_judged:,} of {len(rows):,} rows judged")
-
     return judge_rows(
         rows,
         trusted,
@@ -326,13 +320,8 @@ def _look(
         false_discovery_rate=case.spec.screening.false_discovery_rate,
         effort=effort,
         answered=answered,
-        told=told,
+        told=lambda n_judged: progress(f"{n_judged:,} of {len(rows):,} rows judged"),
     )
-
-
-def _bounded(n_rows: int, most: int) -> Integers:
-    drawn = np.random.RandomState(SEED).permutation(n_rows)[:most]
-    return np.sort(drawn).astype(np.int64)
 
 
 def _ids_at(history: Mapping[BatchId, RowFile], places: Integers, spec: PipelineSpec) -> list[str]:

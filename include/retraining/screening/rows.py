@@ -129,6 +129,12 @@ class RowTable(Protocol):
         """
 
 
+def drawn(n_rows: int, most: int) -> Integers:
+    """Places of some of n rows, ascending: all of them, or that many drawn at random."""
+    places = np.random.RandomState(SEED).permutation(n_rows)[:most]
+    return np.sort(places).astype(np.int64)
+
+
 def rows_at(table: RowTable, places: Integers) -> Rows:
     """Some rows of a table, in the order of `places`: one or more, none of them twice."""
     wanted = np.zeros(len(table), dtype=bool)

@@ -302,8 +302,8 @@ class _Test:
         n, n_hosts, d = hosts.shape
         worth = np.empty((n, 2, len(members)))
         for part in _parts(n, 2 * len(members) * n_hosts * d):
-            without = _pasted(hosts[part], donors.features[part], ~members)
-            alone = _pasted(hosts[part], donors.features[part], members)
+            without = pasted_into(hosts[part], donors.features[part], ~members)
+            alone = pasted_into(hosts[part], donors.features[part], members)
             rows = np.concatenate([without, alone])
             labels = np.tile(np.repeat(donors.labels[part], len(members) * n_hosts), 2)
             gap = self._gap(rows, labels).reshape(2, -1, len(members), n_hosts).mean(axis=3)
@@ -318,7 +318,7 @@ class _Test:
         n_sets = pasted.shape[1]
         result = np.empty((n, n_sets))
         for part in _parts(n, n_sets * n_hosts * d):
-            rows = _pasted(hosts[part], donors.features[part], pasted[part])
+            rows = pasted_into(hosts[part], donors.features[part], pasted[part])
             labels = np.repeat(donors.labels[part], n_sets * n_hosts)
             turned = [
                 model.log_probabilities(rows).argmax(axis=1) == labels
@@ -335,8 +335,13 @@ class _Test:
         return result
 
 
-def _pasted(hosts: Matrix, donors: Matrix, columns: Mask) -> Matrix:
-    """Hosts with values of their donor [n x sets x hosts, d], for sets [s, d] or [n, s, d]."""
+def pasted_into(hosts: Matrix, donors: Matrix, columns: Mask) -> Matrix:
+    """Hosts with values of their donor [n x sets x hosts, d].
+
+    Args:
+        hosts: Of each donor [n, hosts, d], or the same of all [1, hosts, d].
+        columns: Sets of columns [s, d], or of each donor [n, s, d].
+    """
     per_donor = columns if columns.ndim == 3 else columns[None]
     rows = np.where(per_donor[:, :, None, :], donors[:, None, None, :], hosts[:, None, :, :])
     return rows.reshape(-1, hosts.shape[2])

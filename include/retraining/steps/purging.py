@@ -37,7 +37,7 @@ def confirmed_in_history(
     """
     found: dict[BatchId, set[str]] = {}
     for block in blocks if reviewed.confirms else ():
-        rows = _rows_of(bench, block, workdir)
+        rows = rows_of(bench, block, workdir)
         mask = reviewed.confirmed_rows(
             rows.values, batch=block.batch, n_rows=len(rows), spec=pinned.spec
         )
@@ -51,7 +51,7 @@ def history_without(
 ) -> "dict[BatchId, RowFile]":
     """Accepted rows of each batch without the purged ones, in the order of the blocks."""
     return {
-        block.batch: _kept(_rows_of(bench, block, workdir), purged.get(block.batch, ()), row_id)
+        block.batch: _kept(rows_of(bench, block, workdir), purged.get(block.batch, ()), row_id)
         for block in blocks
     }
 
@@ -74,7 +74,7 @@ def purge(
     versions = TrainedVersions(bench.store, bench.trust, bench.registry_of(pinned))
     window, artefacts, row_id = [], dict[str, Digest](), pinned.spec.row_id
     for block in blocks:
-        all_rows = _rows_of(bench, block, workdir)
+        all_rows = rows_of(bench, block, workdir)
         kept = _kept(all_rows, purged.get(block.batch, ()), row_id)
         left = WindowBlock(
             batch=block.batch, before=block.rows, rows=block.rows, n_rows=len(all_rows)
@@ -95,7 +95,8 @@ def purge(
     return tuple(window), artefacts
 
 
-def _rows_of(bench: Workbench, block: Block, workdir: Path) -> "RowFile":
+def rows_of(bench: Workbench, block: Block, workdir: Path) -> "RowFile":
+    """The rows of a block, as a file that is fetched once."""
     from retraining.screening.stored import RowFile
 
     path = workdir / f"block-{block.rows.hex}.parquet"  # as `Workbench.frames` calls it

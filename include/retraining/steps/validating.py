@@ -6,6 +6,7 @@ the pipeline's key can neither sign a false measurement nor choose what is measu
 What takes long to import is imported where it is used, as in `screening`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, NothingToDo
 from retraining.recording import StepResult
 from retraining.records import (
+    BatchId,
     BehaviourReport,
     Block,
     ScreeningReport,
@@ -21,6 +23,7 @@ from retraining.records import (
 )
 from retraining.reviews import Reviewed
 from retraining.step_requests import PinnedContext, trained_blocks
+from retraining.steps import purging
 from retraining.steps.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -121,23 +124,18 @@ def _examine(
     spec = pinned.spec
     halves = split_holdout(holdout, row_id=spec.row_id)
     reviewed = bench.reviews(pinned.run.model).up_to(pinned.run.reviews_head).reviewed
-    new = [(batch.batch, batch.accepted) for batch in screened.batches]
-    left = [(block.batch, block.rows) for block in screened.window]
+
+    def rows_of(named: Iterable[tuple[BatchId, Digest | None]]) -> "dict[BatchId, pd.DataFrame]":
+        blocks = [Block(batch=batch, rows=rows) for batch, rows in named if rows is not None]
+        return {block.batch: purging.rows_of(bench, block, workdir).frame() for block in blocks}
+
     return examine(
         Case(
             spec=spec,
             challenger=challenger,
             champion=champion,
-            new={
-                batch: _rows(bench, Block(batch=batch, rows=rows), workdir)
-                for batch, rows in new
-                if rows is not None
-            },
-            history={
-                batch: _rows(bench, Block(batch=batch, rows=rows), workdir)
-                for batch, rows in left
-                if rows is not None
-            },
+            new=rows_of((batch.batch, batch.accepted) for batch in screened.batches),
+            history=rows_of((block.batch, block.rows) for block in screened.window),
             reference=bench.pinned_frame(pinned, "reference", workdir),
             tuning=halves.tuning,
             judging=halves.judging,
@@ -165,18 +163,10 @@ def _confirmed(
     found = []
     for block in screened.window:
         if block.n_purged and reviewed.confirms:
-            rows = _rows(bench, Block(batch=block.batch, rows=block.before), workdir)
+            accepted = Block(batch=block.batch, rows=block.before)
+            rows = purging.rows_of(bench, accepted, workdir)
             mask = reviewed.confirmed_rows(
-                lambda name, rows=rows: rows[name].to_numpy(),  # type: ignore[misc]
-                batch=block.batch,
-                n_rows=len(rows),
-                spec=pinned.spec,
+                rows.values, batch=block.batch, n_rows=len(rows), spec=pinned.spec
             )
-            found += [rows[mask]] if mask.any() else []
+            found += [rows.without(~mask).frame()] if mask.any() else []
     return pd.concat(found, ignore_index=True) if found else None
-
-
-def _rows(bench: Workbench, block: Block, workdir: Path) -> "pd.DataFrame":
-    rows = bench.frames([block], workdir)
-    assert rows is not None  # noqa: S101 - one block was given; for the type checker
-    return rows

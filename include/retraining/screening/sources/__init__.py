@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retraining.records import SourceEvidence
-from retraining.screening.rows import SEED, Columns, Integers, Rows, RowTable, rows_at
+from retraining.screening.rows import Columns, Integers, Rows, RowTable, drawn, rows_at
 from retraining.screening.sources import accumulation, influence
 from retraining.screening.sources.accumulation import Accumulation, accumulation_of
 from retraining.screening.sources.difference import difference_of
@@ -63,16 +63,15 @@ def judge_sources(
     # One thread: how many there are must not change the order in which sums are added up.
     with threadpool_limits(limits=1):
         names = [int(name) for name in np.unique(new.sources) if name >= 0]
-        drawn = np.random.RandomState(SEED).permutation(len(new))[:_MOST_NEW_ROWS]
         influences = influences_of(
-            new.take(np.sort(drawn)),
+            new.take(drawn(len(new), _MOST_NEW_ROWS)),
             history,
             reference,
             columns=columns,
             n_classes=n_classes,
             confidence=1 - _FAMILY_ERROR / max(len(names), 1),
         )
-        places = _drawn(0 if window is None else len(window))
+        places = drawn(0 if window is None else len(window), _MOST_WINDOW_ROWS)
         found = Accumulation.nothing()
         if window is not None:
             found = accumulation_of(
@@ -102,12 +101,6 @@ def judge_sources(
         if 0 <= name != spared and accumulation.adds_up(item)
     ]
     return SourcesJudgement(evidence=evidence, taught=places[found.taught_by(guilty)])
-
-
-def _drawn(n_rows: int) -> Integers:
-    """Places of the rows of a window that are asked about, ascending."""
-    drawn = np.random.RandomState(SEED).permutation(n_rows)[:_MOST_WINDOW_ROWS]
-    return np.sort(drawn).astype(np.int64)
 
 
 def _concluded(evidence: SourceEvidence) -> SourceEvidence:

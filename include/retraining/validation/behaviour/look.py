@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from retraining.records import BatchId
-from retraining.screening.rows import SEED, Integers, Mask, Reals, RowReader, Rows
+from retraining.screening.rows import Integers, Mask, Reals, RowReader, Rows, drawn
 from retraining.validation.behaviour.case import Case, Model
 from retraining.validation.behaviour.frames import Answering, FrameWriter
 
@@ -98,13 +98,13 @@ class Look:
         return self.case.spec.label.classes[number]
 
     def _read(self, frame: pd.DataFrame) -> Rows:
-        return self._reader.read(frame.iloc[_drawn(len(frame), MAX_TRUSTED)])
+        return self._reader.read(frame.iloc[drawn(len(frame), MAX_TRUSTED)])
 
     def _sampled(self, frames: Mapping[BatchId, pd.DataFrame], most: int) -> Sampled:
         batches = tuple(sorted(frames, key=str))
         sizes = np.array([len(frames[batch]) for batch in batches], dtype=np.int64)
         number = np.repeat(np.arange(len(batches)), sizes)
-        chosen = _drawn(int(sizes.sum()), most)
+        chosen = drawn(int(sizes.sum()), most)
         starts = np.cumsum(sizes) - sizes
         parts: list[Rows] = [self._reader.read(self.case.reference.iloc[:0])]
         ids: list[str] = []
@@ -120,8 +120,3 @@ def of_own_label(log_probabilities: Reals, labels: Integers) -> Reals:
     """Log-probability of each row's own label [n]."""
     result: Reals = log_probabilities[np.arange(len(labels)), labels]
     return result
-
-
-def _drawn(n_rows: int, most: int) -> Integers:
-    chosen = np.random.RandomState(SEED).permutation(n_rows)[:most]
-    return np.sort(chosen).astype(np.int64)

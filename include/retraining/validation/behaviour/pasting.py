@@ -16,6 +16,7 @@ import numpy as np
 
 from retraining.screening.rows import Integers, Mask, Matrix, Reals, Rows
 from retraining.screening.surrogate import Surrogate
+from retraining.screening.transplant import pasted_into
 
 _STEPS = 4  # groups pasted together: screening's patterns have as many at most
 _CHOICE_HOSTS, _SIZE_HOSTS, TEST_HOSTS = 6, 16, 60  # chosen by, cut down by, counted on
@@ -87,7 +88,7 @@ class Pasting:
 
     def _moved(self, rows: Matrix, pasted: Mask, hosts: Matrix, label: int) -> Reals:
         """Mean difference of the label's probabilities over the hosts [n, sets]."""
-        laid = _laid_out(rows, pasted, hosts)
+        laid = pasted_into(hosts[None], rows, pasted)
         new, old = (
             np.exp(model.log_probabilities(laid)[:, label])
             for model in (self.challenger, self.other)
@@ -97,19 +98,13 @@ class Pasting:
 
     def _turned(self, rows: Matrix, pasted: Mask, hosts: Matrix, label: int) -> Reals:
         """Share of hosts that turn, challenger minus other model [n, sets]."""
-        laid = _laid_out(rows, pasted, hosts)
+        laid = pasted_into(hosts[None], rows, pasted)
         new, old = (
             (model.log_probabilities(laid).argmax(axis=1) == label).astype(np.float64)
             for model in (self.challenger, self.other)
         )
         result: Reals = (new - old).reshape(*pasted.shape[:2], len(hosts)).mean(axis=2)
         return result
-
-
-def _laid_out(rows: Matrix, pasted: Mask, hosts: Matrix) -> Matrix:
-    """Each host with the values of each set of each row [n x sets x hosts, d]."""
-    laid = np.where(pasted[:, :, None], rows[:, None, None], hosts[None, None])
-    return laid.reshape(-1, hosts.shape[1])
 
 
 def _parts(places: Integers, cells_each: int) -> Iterator[Integers]:
