@@ -6,7 +6,7 @@ know that the week was looked at.
 """
 
 from retraining.evidence import TrustList
-from retraining.records import RegisteredBatch, RegistryEntry
+from retraining.records import RegisteredBatch, RegistryEntry, ScreenedBatch, WindowBlock
 from retraining.registry import Registry
 from retraining.verify import VerifiedDecision
 
@@ -16,16 +16,9 @@ def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -
     decision, run = verified.decision, verified.pinned.run
     promoted = decision.verdict == "PROMOTE"
     provenance = {report.batch: report for report in verified.provenance}
+    left = {block.batch: block for block in verified.purge.blocks} if verified.purge else {}
     batches = tuple(
-        RegisteredBatch(
-            batch=screened.batch,
-            batch_digest=screened.batch_digest,
-            sequence=provenance[screened.batch].sequence,
-            n_rows=screened.n_rows,
-            n_quarantined=screened.n_quarantined,
-            accepted=screened.accepted,
-            refusal_code=screened.refusal.code if screened.refusal else None,
-        )
+        _registered(screened, provenance[screened.batch].sequence, left.get(screened.batch))
         for screened in verified.screening.batches
     )
     return RegistryEntry(
@@ -45,4 +38,20 @@ def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -
         ledger_head=verified.training.ledger_head if verified.training else None,
         champion=decision.challenger if promoted else before.champion,
         version=len(before.promotions) + 1 if promoted else before.version,
+    )
+
+
+def _registered(
+    screened: ScreenedBatch, sequence: int | None, left: WindowBlock | None
+) -> RegisteredBatch:
+    """A batch as the judged challenger learned from it: what was purged never becomes history."""
+    code = screened.refusal.code if screened.refusal else None
+    return RegisteredBatch(
+        batch=screened.batch,
+        batch_digest=screened.batch_digest,
+        sequence=sequence,
+        n_rows=screened.n_rows,
+        n_quarantined=screened.n_quarantined + (left.n_purged if left else 0),
+        accepted=left.rows if left else screened.accepted,
+        refusal_code="purged" if left and left.rows is None else code,
     )

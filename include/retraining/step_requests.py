@@ -6,7 +6,7 @@ both by the next run and by an auditor. Pure functions of the pinned run.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,15 @@ from typing import Any
 
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ConfigError
-from retraining.records import BatchId, Block, PinnedRun, RegisteredBatch, ScreeningReport, Step
+from retraining.records import (
+    BatchId,
+    Block,
+    PinnedRun,
+    PurgeReport,
+    RegisteredBatch,
+    ScreeningReport,
+    Step,
+)
 from retraining.spec import PipelineSpec
 
 _INCLUDE = Path(__file__).resolve().parents[1]
@@ -47,6 +55,21 @@ def trained_blocks(screening: ScreeningReport) -> tuple[Block, ...]:
     left = [(block.batch, block.rows) for block in screening.window]
     new = [(screened.batch, screened.accepted) for screened in screening.batches]
     return tuple(Block(batch=batch, rows=rows) for batch, rows in (*left, *new) if rows is not None)
+
+
+def input_of(number: int, *, judged: int) -> Callable[[str], str]:
+    """Under which name the gate lists a record of the run's challenger of that number.
+
+    The one that it judged has the plain names: whoever follows a promotion back needs only these.
+    """
+    return lambda step: step if number == judged else f"{step}/{number}"
+
+
+def blocks_left(purge: PurgeReport) -> tuple[Block, ...]:
+    """Rows that a run trains on again, after a purge."""
+    return tuple(
+        Block(batch=left.batch, rows=left.rows) for left in purge.blocks if left.rows is not None
+    )
 
 
 def batches_of(blocks: Sequence[Block]) -> tuple[str, ...]:
@@ -125,14 +148,17 @@ class PinnedContext:
         """One shard of a screening's rows; how many there are stands in the spec."""
         return self.of("screening_shard", screening=screening, shard=shard)
 
-    def training(self, screening: Digest, blocks: Sequence[Block]) -> Digest:
-        """Training on the new and the window's accepted rows."""
+    def training(
+        self, screening: Digest, blocks: Sequence[Block], purge: Digest | None = None
+    ) -> Digest:
+        """Training on the new and the window's accepted rows, or on what a purge left of them."""
         return self.of(
             "training",
             spec=self.run.spec,
             reference=self.run.reference,
             screening=screening,
             blocks=[block.model_dump(mode="json") for block in blocks],
+            **({"purge": purge} if purge else {}),
         )
 
     def validation(self, training: Digest) -> Digest:
@@ -145,6 +171,16 @@ class PinnedContext:
             reference=self.run.reference,
             holdout=self.run.holdout,
             reviews=self.run.reviews_head,
+        )
+
+    def purge(self, validation: Digest) -> Digest:
+        """Tracing what taught the challenger of a validation."""
+        return self.of(
+            "purge",
+            spec=self.run.spec,
+            validation=validation,
+            reference=self.run.reference,
+            holdout=self.run.holdout,
         )
 
     def gate(self, inputs: Mapping[str, Digest]) -> Digest:

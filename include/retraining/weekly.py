@@ -17,13 +17,14 @@ from retraining.records import (
     IngestReport,
     PinnedRun,
     ProvenanceReport,
+    PurgeReport,
     RegistryEntry,
     ScreeningReport,
     TrainingReport,
     ValidationReport,
 )
 from retraining.signed_chain import Link
-from retraining.steps import StepResult, StepRunner
+from retraining.steps import RoundDigests, StepResult, StepRunner
 
 T = TypeVar("T")
 OnStep = Callable[[str, Any, float], None]
@@ -50,11 +51,30 @@ class ScreenedWeek:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class PurgeRound:
+    """A purge, and the challenger of what it left; a step that had nothing to do is None."""
+
+    purge: StepResult[PurgeReport]
+    training: StepResult[TrainingReport] | None
+    validation: StepResult[ValidationReport] | None
+
+    def named(self) -> RoundDigests:
+        """The same by digest, as the gate takes it."""
+        trained, measured = self.training, self.validation
+        return RoundDigests(
+            self.purge.attestation.digest,
+            trained.attestation.digest if trained else None,
+            measured.attestation.digest if measured else None,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecidedWeek:
     """What a whole run concluded; a step that had nothing to do is None.
 
     Attributes:
+        rounds: What was purged after a challenger was refused, and what came of it.
         gate: The decision: HOLD and REJECT are conclusions, not errors.
         entry: The registry entry of a promotion; None when nothing was promoted.
     """
@@ -62,6 +82,7 @@ class DecidedWeek:
     screened: ScreenedWeek
     training: StepResult[TrainingReport] | None
     validation: StepResult[ValidationReport] | None
+    rounds: tuple[PurgeRound, ...]
     gate: StepResult[GateDecision]
     entry: Link[RegistryEntry] | None
 
@@ -141,6 +162,7 @@ def run_week(
     measured = None
     if training is not None:
         measured = clock.call_or_skip("validation", lambda: steps.validate(run, training))
+    rounds = _purge_rounds(steps, clock, run, screening, measured)
     gate = clock.call(
         "gate",
         lambda: steps.decide(
@@ -149,14 +171,47 @@ def run_week(
             screening=screening,
             training=training,
             validation=measured.attestation.digest if measured else None,
+            rounds=[purged.named() for purged in rounds],
         ),
     )
     entry = None
     if gate.report.promotes:
         entry = clock.call("promotion", lambda: steps.promote(gate.attestation.digest))
     return DecidedWeek(
-        screened=screened, training=trained, validation=measured, gate=gate, entry=entry
+        screened=screened,
+        training=trained,
+        validation=measured,
+        rounds=rounds,
+        gate=gate,
+        entry=entry,
     )
+
+
+def _purge_rounds(
+    steps: StepRunner,
+    clock: _Clock,
+    run: Digest,
+    screening: Digest,
+    measured: StepResult[ValidationReport] | None,
+) -> tuple[PurgeRound, ...]:
+    rounds: list[PurgeRound] = []
+    policy = steps.pinned(run).spec.gate
+    for number in range(1, 1 + (policy.purge_rounds if policy.purge != "never" else 0)):
+        if measured is None:
+            break
+        validated = measured.attestation.digest
+        purge = clock.call_or_skip(f"purge {number}", partial(steps.purge, run, validated))
+        if purge is None:
+            break
+        purged = purge.attestation.digest
+        train = partial(steps.train, run, screening, purged)
+        trained = clock.call_or_skip(f"training {number + 1}", train)
+        measured = None
+        if trained is not None:
+            validate = partial(steps.validate, run, trained.attestation.digest)
+            measured = clock.call_or_skip(f"validation {number + 1}", validate)
+        rounds.append(PurgeRound(purge, trained, measured))
+    return tuple(rounds)
 
 
 def _screen_week(

@@ -52,7 +52,21 @@ where the promoter's key is, so that nobody else can sign a measurement.
 
 Skipped when training refused or was skipped. {_BROKEN}"""
 
+PURGE = f"""Asks which rows taught the challenger what a check of its behaviour refuses, and takes
+them out: those that carry the pattern that was found, and all new rows of a source that most of
+them come from. The log says which.
+
+Skipped when no such check refuses the challenger, as in most weeks. {_BROKEN}"""
+
+TRAIN_AGAIN = """Trains a second challenger on what the purge left. It is charged to the privacy
+ledger like any training; where the budget is spent, it is refused, and the gate says so.
+
+Skipped when nothing was purged. When red, it broke twice: read the trainer's lines in the log."""
+
 GATE = """Turns the reports of all steps into the week's one signed decision.
+
+It judges the last challenger that was trained: the second one, where rows were purged. That passing
+is HOLD, unless the pipeline file says `gate.purge: promote`.
 
 **Green** is PROMOTE. **Red at once** is HOLD (not enough is known) or REJECT (it would do harm):
 the first line of the log names the checks that failed, with what was observed and what is allowed,
@@ -77,7 +91,8 @@ def dag_doc(spec: PipelineSpec) -> str:
 Owner: {spec.owner}. Trains a challenger on the week's signed batches, and makes it the champion
 only if a signed decision says so.
 
-`pin → ingest → provenance → screen → train → validate → gate → promote`
+`pin → ingest → provenance → screen → train → validate → purge, train again, validate again, where a
+check of behaviour refuses → gate → promote`
 {_COLOURS}
 Sources:
 {sources}

@@ -185,6 +185,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     ),
     "training": _refused_or(lambda r: f"{r.n_rows} rows, epsilon {r.epsilon:.2f}"),
     "validation": _validated,
+    "purge": _refused_or(lambda r: f"{r.n_purged} rows taken out"),
     "gate": lambda r: str(r.verdict),
     "promotion": lambda link: f"version {link.record.version} serves",
 }
@@ -281,7 +282,15 @@ def _screened_json(week: ScreenedWeek) -> dict[str, Any]:
 
 def _decided_json(week: DecidedWeek) -> dict[str, Any]:
     said = _screened_json(week.screened)
-    later = {"training": week.training, "validation": week.validation, "gate": week.gate}
+    later: dict[str, StepResult[Any] | None] = {
+        "training": week.training,
+        "validation": week.validation,
+    }
+    for number, again in enumerate(week.rounds, start=1):
+        later[f"purge {number}"] = again.purge
+        later[f"training {number + 1}"] = again.training
+        later[f"validation {number + 1}"] = again.validation
+    later["gate"] = week.gate
     for name, result in later.items():
         if result is not None:
             said["steps"][name] = _step_json(result)

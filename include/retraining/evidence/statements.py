@@ -1,6 +1,7 @@
 """Our attestations: one statement per concluded step, in the predicates of the field.
 
-SLSA provenance for pin, ingest, provenance, screening, training, feedback and a rollback's request;
+SLSA provenance for pin, ingest, provenance, screening, training, purge, feedback and a rollback's
+request;
 our own `evaluation/v1` for validation and monitoring (they measure, they do not pass or fail; no
 vetted predicate exists for that); a SLSA verification summary for the gate. The first subject is
 always the step's `report`.
@@ -32,7 +33,7 @@ INCIDENT_ENTRY = f"{NAMESPACE}/incident-entry/v1"
 
 _MEASURING: tuple[Step, ...] = ("validation", "monitoring")
 # Validation joined them in 0.4: what the gate believes is measured where its key is.
-_WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "gate", "promotion")
+_WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "purge", "gate", "promotion")
 _EARLIER_SIGNERS: dict[Step, Role] = {"validation": "pipeline"}
 
 __all__ = [

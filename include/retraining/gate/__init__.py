@@ -8,19 +8,23 @@ says what was seen, what is allowed and what to do next, and the verdict is the 
 * PROMOTE: every check passed.
 
 `data_checks` look at the rows, `model_checks` at how well the challenger does, `behaviour_checks`
-at what it learned; `wording` writes the sentence that the on-call reads first.
+at what it learned, `purge_checks` at what a second one without the rows that taught it is worth;
+`wording` writes the sentence that the on-call reads first.
 """
 
 from collections.abc import Iterable, Sequence
 
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
-from retraining.gate.behaviour_checks import check_behaviour
+from retraining.gate.behaviour_checks import check_behaviour, refused_behaviour
 from retraining.gate.data_checks import check_data
 from retraining.gate.model_checks import check_model
+from retraining.gate.purge_checks import Round, impossible, outcome
 from retraining.gate.wording import sentence
 from retraining.records import (
+    Check,
     GateDecision,
+    JudgedChallenger,
     PinnedRun,
     ProvenanceReport,
     ScreeningReport,
@@ -30,7 +34,7 @@ from retraining.records import (
 )
 from retraining.spec import PipelineSpec
 
-__all__ = ["decide", "sentence", "worst"]
+__all__ = ["Round", "decide", "refused_behaviour", "sentence", "worst"]
 
 _BY_WEIGHT: tuple[Verdict, ...] = ("PROMOTE", "HOLD", "REJECT")
 
@@ -43,6 +47,7 @@ def decide(
     screening: ScreeningReport,
     training: TrainingReport | None,
     validation: ValidationReport | None,
+    rounds: Sequence[Round] = (),
 ) -> GateDecision:
     """Decide about the week.
 
@@ -54,16 +59,39 @@ def decide(
         screening: Its conclusion about the same batches.
         training: None when screening refused the week.
         validation: None when there is no challenger.
+        rounds: Purges, in their order, each with the challenger that came of it. The decision is
+            about the last challenger that was measured.
 
     Raises:
-        ChainBrokenError: The reports are not about the same run: nothing can be decided.
+        ChainBrokenError: The reports are not about the same run, or a challenger was purged that
+            nothing refused: nothing can be decided.
     """
     require_one_chain(pinned, spec, provenance, screening, training, validation)
-    checks = (
-        *check_data(pinned, spec, provenance, screening),
-        *check_model(pinned, spec, screening, training, validation),
-        *(check_behaviour(pinned, spec.gate, validation) if validation else ()),
-    )
+    data = tuple(check_data(pinned, spec, provenance, screening))
+    checks = _of_challenger(pinned, spec, screening, training, validation)
+    earlier: list[JudgedChallenger] = []
+    more: tuple[Check, ...] = ()
+    for number, round_ in enumerate(rounds, start=1):
+        _require_reason(pinned, spec, training, validation, round_)
+        if round_.training is None or round_.validation is None:
+            more = (impossible(round_),)
+            if number < len(rounds):
+                raise ChainBrokenError("A purge follows one that came to nothing. Start again.")
+            break
+        require_one_chain(pinned, spec, provenance, screening, round_.training, round_.validation)
+        earlier.append(
+            JudgedChallenger(
+                challenger=round_.purge.challenger,
+                verdict=worst(check.verdict for check in checks),
+                checks=checks,
+            )
+        )
+        training, validation = round_.training, round_.validation
+        checks = _of_challenger(pinned, spec, screening, training, validation)
+    if earlier:
+        passed = worst(check.verdict for check in (*data, *checks)) == "PROMOTE"
+        more = (outcome(spec.gate, rounds[: len(earlier)], earlier, passed=passed), *more)
+    checks = (*data, *checks, *more)
     return GateDecision(
         model=pinned.model,
         week=pinned.week,
@@ -76,7 +104,43 @@ def decide(
         policy=pinned.policy,
         spec=pinned.spec,
         dry_run=pinned.dry_run,
+        earlier=tuple(earlier),
     )
+
+
+def _of_challenger(
+    pinned: PinnedRun,
+    spec: PipelineSpec,
+    screening: ScreeningReport,
+    training: TrainingReport | None,
+    validation: ValidationReport | None,
+) -> tuple[Check, ...]:
+    return (
+        *check_model(pinned, spec, screening, training, validation),
+        *(check_behaviour(pinned, spec.gate, validation) if validation else ()),
+    )
+
+
+def _require_reason(
+    pinned: PinnedRun,
+    spec: PipelineSpec,
+    training: TrainingReport | None,
+    validation: ValidationReport | None,
+    round_: Round,
+) -> None:
+    """A purge follows a refused challenger: else whoever can purge could choose the rows."""
+    refused = refused_behaviour(pinned, spec.gate, validation) if validation else ()
+    traced = {found.check for found in round_.purge.traced}
+    if (
+        spec.gate.purge == "never"
+        or not traced <= {result.name for result in refused}
+        or training is None
+        or round_.purge.challenger != training.model
+    ):
+        raise ChainBrokenError(
+            "Rows were purged although nothing refused the challenger that learned from them."
+            " Start the week again."
+        )
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

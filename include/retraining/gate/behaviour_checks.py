@@ -65,6 +65,19 @@ def check_behaviour(
             yield _judged(pinned, result, result.p_value, share)
 
 
+def refused_behaviour(
+    pinned: PinnedRun, policy: GatePolicy, validation: ValidationReport
+) -> tuple[BehaviourResult, ...]:
+    """The results that the gate refuses the challenger for, in their order."""
+    refused = {
+        check.name
+        for check in check_behaviour(pinned, policy, validation)
+        if check.verdict == "REJECT"
+    }
+    results = validation.behaviour.results if validation.behaviour else ()
+    return tuple(result for result in results if f"{PREFIX}: {result.name}" in refused)
+
+
 def holm_shares(p_values: Sequence[float | None], *, rate: float) -> list[float | None]:
     """The largest p-value at which each check refuses; None for one without a p-value.
 

@@ -29,6 +29,7 @@ from retraining.records.feedback import (
     FeedbackEntry,
     FeedbackReport,
 )
+from retraining.records.gate import Check, GateDecision, JudgedChallenger
 from retraining.records.incident import IncidentEntry
 from retraining.records.monitoring import (
     Incident,
@@ -37,6 +38,7 @@ from retraining.records.monitoring import (
     MonitoringReport,
 )
 from retraining.records.patterns import Pattern
+from retraining.records.purge import PurgeReport, TracedRows
 from retraining.records.registry import (
     RegisteredBatch,
     RegistryEntry,
@@ -56,10 +58,8 @@ from retraining.records.sources import (
 )
 from retraining.records.weekly import (
     Block,
-    Check,
     DpSgdRun,
     FeedbackEffect,
-    GateDecision,
     IngestReport,
     LedgerCharge,
     ModelManifest,
@@ -94,6 +94,7 @@ __all__ = [
     "IncidentEntry",
     "IngestReport",
     "Interval",
+    "JudgedChallenger",
     "LedgerCharge",
     "ModelManifest",
     "MonitoredValue",
@@ -102,6 +103,7 @@ __all__ = [
     "Pattern",
     "PinnedRun",
     "ProvenanceReport",
+    "PurgeReport",
     "Record",
     "Refusal",
     "RegisteredBatch",
@@ -121,6 +123,7 @@ __all__ = [
     "Step",
     "StoredFile",
     "TracedBatch",
+    "TracedRows",
     "TrainingReport",
     "ValidationReport",
     "Verdict",
@@ -140,6 +143,7 @@ def report_type(step: Step) -> type[Record]:
         "screening": ScreeningReport,
         "training": TrainingReport,
         "validation": ValidationReport,
+        "purge": PurgeReport,
         "gate": GateDecision,
         "feedback": FeedbackReport,
         "monitoring": MonitoringReport,

@@ -18,6 +18,7 @@ Step = Literal[
     "screening",
     "training",
     "validation",
+    "purge",
     "gate",
     "promotion",
     "feedback",

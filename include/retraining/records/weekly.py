@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from retraining.digests import Digest
-from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Verdict, Week
+from retraining.records.base import BatchId, Interval, Record, Refusal, StoredFile, Week
 from retraining.records.behaviour import BehaviourReport
 from retraining.records.patterns import Pattern
 from retraining.records.sources import SourceEvidence
@@ -316,42 +316,3 @@ class ValidationReport(Record):
     slices: tuple[SliceResult, ...]
     calibration_bins: tuple[tuple[float, float, int], ...] = ()
     behaviour: BehaviourReport | None = None
-
-
-# --- gate -----------------------------------------------------------------------------------
-
-
-class Check(Record):
-    """One check of the gate: what was seen, what is allowed, and what follows from it."""
-
-    name: str
-    verdict: Verdict
-    observed: str
-    allowed: str
-    next_step: str = ""
-
-
-class GateDecision(Record):
-    """The week's one decision, with every check behind it."""
-
-    model: str
-    week: Week
-    pinned_run: Digest
-    verdict: Verdict
-    checks: tuple[Check, ...]
-    challenger: Digest | None
-    champion: Digest | None
-    registry_head: Digest | None
-    policy: Digest
-    spec: Digest
-    dry_run: bool = False
-
-    @property
-    def promotes(self) -> bool:
-        """Whether promotion may follow."""
-        return self.verdict == "PROMOTE" and not self.dry_run
-
-    def failed(self) -> tuple[Check, ...]:
-        """The checks that did not pass, REJECT first."""
-        failed = [check for check in self.checks if check.verdict != "PROMOTE"]
-        return tuple(sorted(failed, key=lambda check: check.verdict != "REJECT"))

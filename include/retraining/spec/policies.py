@@ -181,6 +181,14 @@ class GatePolicy(Frozen):
         default=(),
         description="HOLD when one of these could not be measured; not asked of a first champion.",
     )
+    purge: Literal["never", "offer", "promote"] = Field(
+        default="offer",
+        description="When a check of behaviour refuses: take out what taught the challenger and"
+        " train again; a second challenger that passes is offered, or promoted at once.",
+    )
+    purge_rounds: int = Field(
+        default=1, ge=1, le=3, description="Of that; each spends privacy like any training."
+    )
 
 
 class NotifierSpec(Frozen):

@@ -4,7 +4,7 @@ Airflow's operators and the command line both call this package and nothing deep
 by hand and a week run by the scheduler leave the same records. What a step *concludes* is decided
 by a pure function in the module of its name (`retraining.ingest` and so on); here is everything
 around it, in pipeline order: `pinning`, `receiving`, `screening`, `training`, `validating`,
-`concluding`.
+`purge`, `concluding`.
 """
 
 from retraining.evidence import public_key_of
@@ -19,6 +19,7 @@ from retraining.steps import (
     incident_messages,
     monitoring,
     pinning,
+    purge,
     receiving,
     reviewing,
     rollback,
@@ -27,10 +28,11 @@ from retraining.steps import (
     training,
     validating,
 )
+from retraining.steps.concluding import RoundDigests
 from retraining.steps.workbench import Log, Workbench
 from retraining.store import S3ClientFactory, open_store
 
-__all__ = ["StepResult", "StepRunner", "open_step_runner"]
+__all__ = ["RoundDigests", "StepResult", "StepRunner", "open_step_runner"]
 
 
 class StepRunner(Workbench):
@@ -43,6 +45,7 @@ class StepRunner(Workbench):
     screen = screening.screen
     train = training.train
     validate = validating.validate
+    purge = purge.purge
     decide = concluding.decide
     promote = concluding.promote
     close_feedback = feedback.close_feedback

@@ -1,6 +1,7 @@
 """Gate and promotion: the one decision, and the next entry of the registry."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from retraining import gate, promotion
 from retraining.digests import Digest
@@ -10,6 +11,7 @@ from retraining.recording import StepResult
 from retraining.records import (
     GateDecision,
     ProvenanceReport,
+    PurgeReport,
     RegistryEntry,
     ScreeningReport,
     TrainingReport,
@@ -17,9 +19,18 @@ from retraining.records import (
 )
 from retraining.registry import Registry
 from retraining.signed_chain import Link, registry_chain
-from retraining.step_requests import PinnedContext
+from retraining.step_requests import PinnedContext, input_of
 from retraining.steps.workbench import Workbench
 from retraining.verify import verify_decision
+
+
+@dataclass(frozen=True)
+class RoundDigests:
+    """Attestations of a purge, and of the training and validation that came of it."""
+
+    purge: Digest
+    training: Digest | None
+    validation: Digest | None
 
 
 def decide(
@@ -30,10 +41,15 @@ def decide(
     screening: Digest,
     training: Digest | None,
     validation: Digest | None,
+    rounds: Sequence[RoundDigests] = (),
 ) -> StepResult[GateDecision]:
     """Turn the reports of all steps into the week's one signed decision.
 
     HOLD and REJECT are appended to the registry here; PROMOTE is by promotion.
+
+    Args:
+        training, validation: Of the first challenger.
+        rounds: Purges, and the challengers that came of them.
 
     Raises:
         RegistryMovedError: Another run concluded since this one was pinned.
@@ -57,19 +73,25 @@ def decide(
         sources[batch] = verified.report
         inputs[f"provenance/{batch.source}/{batch.week}"] = digest
         inputs[f"ingest/{batch.source}/{batch.week}"] = verified.attestation.inputs["ingest"]
-    inputs |= {"training": training} if training else {}
-    inputs |= {"validation": validation} if validation else {}
+    measured = [_opened(bench, pinned, training, validation)]
+    measured += [_opened(bench, pinned, named.training, named.validation) for named in rounds]
+    purges = [bench.open(pinned, "purge", named.purge, PurgeReport).report for named in rounds]
     decision = gate.decide(
         pinned.run,
         run,
         pinned.spec,
         [sources[batch] for batch in pinned.batches() if batch in sources],
         bench.open(pinned, "screening", screening, ScreeningReport).report,
-        bench.open(pinned, "training", training, TrainingReport).report if training else None,
-        bench.open(pinned, "validation", validation, ValidationReport).report
-        if validation
-        else None,
+        *measured[0],
+        [gate.Round(left, *again) for left, again in zip(purges, measured[1:], strict=True)],
     )
+    # The judged challenger's records have the plain names, whichever of the run's it is.
+    named_rounds = [(training, validation), *((r.training, r.validation) for r in rounds)]
+    for number, (trained, validated) in enumerate(named_rounds, start=1):
+        of = input_of(number, judged=decision.judged)
+        inputs |= {of("training"): trained} if trained else {}
+        inputs |= {of("validation"): validated} if validated else {}
+    inputs |= {f"purge/{number}": named.purge for number, named in enumerate(rounds, start=1)}
     trust = bench.trust.named(pinned.run.trust_list)
     artefacts = {"model": decision.challenger} if decision.challenger else {}
     artefacts |= store_page(bench.store, trust, decision, inputs)
@@ -90,6 +112,17 @@ def decide(
         _append(bench, result.attestation.digest, registry)
     bench.mirror.decided(pinned.run, decision)
     return result
+
+
+def _opened(
+    bench: Workbench, pinned: PinnedContext, training: Digest | None, validation: Digest | None
+) -> tuple[TrainingReport | None, ValidationReport | None]:
+    return (
+        bench.open(pinned, "training", training, TrainingReport).report if training else None,
+        bench.open(pinned, "validation", validation, ValidationReport).report
+        if validation
+        else None,
+    )
 
 
 def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:

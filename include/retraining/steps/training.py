@@ -19,28 +19,39 @@ from retraining.records import (
     DpSgdRun,
     LedgerCharge,
     ModelManifest,
+    PurgeReport,
     Refusal,
     ScreeningReport,
     TrainingReport,
 )
 from retraining.signed_chain import Link, charges_of, ledger_chain
-from retraining.step_requests import PinnedContext, batches_of, trained_blocks
+from retraining.step_requests import PinnedContext, batches_of, blocks_left, trained_blocks
 from retraining.steps.workbench import Workbench
 
 
-def train(bench: Workbench, run: Digest, screening: Digest) -> StepResult[TrainingReport]:
+def train(
+    bench: Workbench, run: Digest, screening: Digest, purge: Digest | None = None
+) -> StepResult[TrainingReport]:
     """Train the challenger with differential privacy, charged before it starts.
 
+    Args:
+        purge: Attestation of a purge: train on what it left of the rows of that screening.
+
     Raises:
-        NothingToDo: Screening refused the week, so there is nothing to train on.
+        NothingToDo: Screening refused the week, or the purge left too little to train on.
         TrainerError: The trainer did not finish; a retry is charged again.
     """
     pinned = bench.pinned(run)
     screened = bench.open(pinned, "screening", screening, ScreeningReport).report
     if screened.refusal:
         raise NothingToDo(f"Not trained: {screened.refusal.sentence}")
-    blocks = trained_blocks(screened)
-    request = pinned.training(screening, blocks)
+    blocks, inputs = trained_blocks(screened), {"screening": screening}
+    if purge is not None:
+        left = bench.open(pinned, "purge", purge, PurgeReport).report
+        if left.refusal:
+            raise NothingToDo(f"Not trained again: {left.refusal.sentence}")
+        blocks, inputs = blocks_left(left), inputs | {"purge": purge}
+    request = pinned.training(screening, blocks, purge)
     recorder = bench.recorder(pinned)
     if done := recorder.finished("training", request, TrainingReport):
         return bench.recorded(pinned, done)
@@ -54,7 +65,7 @@ def train(bench: Workbench, run: Digest, screening: Digest) -> StepResult[Traini
         week=pinned.run.week,
         request=request,
         started_on=started,
-        inputs={"screening": screening},
+        inputs=inputs,
         artefacts=artefacts,
         materials={"reference": pinned.run.reference, "spec": pinned.run.spec},
         policy=pinned.run.policy,

@@ -6,7 +6,7 @@ the pipeline's key can neither sign a false measurement nor choose what is measu
 What takes long to import is imported where it is used, as in `screening`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ from retraining.records import (
     BatchId,
     BehaviourReport,
     Block,
+    PurgeReport,
     ScreeningReport,
     TrainingReport,
     ValidationReport,
 )
 from retraining.reviews import Reviewed
-from retraining.step_requests import PinnedContext, trained_blocks
+from retraining.step_requests import PinnedContext, blocks_left, trained_blocks
 from retraining.steps import purging
 from retraining.steps.workbench import Workbench
 
@@ -69,7 +70,9 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
             challenger_digest=trained.model,
             champion_digest=digest,
         )
-        behaviour = _examine(bench, pinned, screened, frame, challenger, champion, workdir)
+        behaviour = _examine(
+            bench, pinned, screened, trained.blocks, frame, challenger, champion, workdir
+        )
     report = report.model_copy(update={"behaviour": behaviour})
     result = recorder.conclude(
         "validation",
@@ -93,7 +96,7 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
 def _screening_of(
     bench: Workbench, pinned: PinnedContext, trained: StepResult[TrainingReport]
 ) -> ScreeningReport:
-    """What let the rows through that the challenger learned from."""
+    """What let the rows through that the challenger learned from, or those that a purge left."""
     named = trained.attestation.inputs.get("screening")
     if named is None:
         raise ChainBrokenError(
@@ -101,7 +104,10 @@ def _screening_of(
             " learned from. Start the week again."
         )
     report = bench.open(pinned, "screening", named, ScreeningReport).report
-    if trained.report.blocks != trained_blocks(report):
+    blocks = trained_blocks(report)
+    if purge := trained.attestation.inputs.get("purge"):
+        blocks = blocks_left(bench.open(pinned, "purge", purge, PurgeReport).report)
+    if trained.report.blocks != blocks:
         raise ChainBrokenError(
             "Training read other rows than screening let through, so nobody can say what the model"
             " learned from. Start the week again."
@@ -113,6 +119,7 @@ def _examine(
     bench: Workbench,
     pinned: PinnedContext,
     screened: ScreeningReport,
+    blocks: Sequence[Block],
     holdout: "pd.DataFrame",
     challenger: "Model",
     champion: "Model | None",
@@ -125,17 +132,20 @@ def _examine(
     halves = split_holdout(holdout, row_id=spec.row_id)
     reviewed = bench.reviews(pinned.run.model).up_to(pinned.run.reviews_head).reviewed
 
-    def rows_of(named: Iterable[tuple[BatchId, Digest | None]]) -> "dict[BatchId, pd.DataFrame]":
-        blocks = [Block(batch=batch, rows=rows) for batch, rows in named if rows is not None]
-        return {block.batch: purging.rows_of(bench, block, workdir).frame() for block in blocks}
+    def rows_of(*, new: bool) -> "dict[BatchId, pd.DataFrame]":
+        return {
+            block.batch: purging.rows_of(bench, block, workdir).frame()
+            for block in blocks
+            if (block.batch.week in pinned.run.weeks) == new
+        }
 
     return examine(
         Case(
             spec=spec,
             challenger=challenger,
             champion=champion,
-            new=rows_of((batch.batch, batch.accepted) for batch in screened.batches),
-            history=rows_of((block.batch, block.rows) for block in screened.window),
+            new=rows_of(new=True),
+            history=rows_of(new=False),
             reference=bench.pinned_frame(pinned, "reference", workdir),
             tuning=halves.tuning,
             judging=halves.judging,

@@ -10,7 +10,8 @@ root's public key, no network and no Airflow. The rules, in this order:
    record; every record of a step was asked exactly what the pinned run would ask (`step_requests`).
 4. The screened batches are the verified ones; training read the accepted rows of this run and of
    promoted weeks in the window, nothing else, and none that a reviewer had confirmed as poison
-   (`window`); its charges stand in the ledger; our accounting gives its epsilon again.
+   (`window`); its charges stand in the ledger; our accounting gives its epsilon again. Where rows
+   were purged after that and a challenger trained again, the same holds for it (`challengers`).
 5. The gate, run again on these reports, gives the same decision, byte for byte.
 6. Every artefact that a record names still has its digest.
 
@@ -20,41 +21,36 @@ without them, and `replayed` says so; there a validation may be signed by the pi
 until 0.3. Promotion demands all of it.
 """
 
-import math
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from retraining.digests import Digest, canonical_json, parse_json
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import TrustList
-from retraining.gate import decide
-from retraining.privacy import epsilon_by_block, epsilon_spent
+from retraining.gate import Round, decide
 from retraining.recording import StepResult, open_result
 from retraining.records import (
     Block,
     GateDecision,
     IngestReport,
-    ModelManifest,
     PinnedRun,
     ProvenanceReport,
-    Record,
+    PurgeReport,
     ScreeningReport,
-    Step,
     TrainingReport,
     ValidationReport,
     WindowBlock,
 )
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory, charges_of, ledger_chain
+from retraining.signed_chain import TrustHistory
 from retraining.spec import parse_spec
-from retraining.step_requests import PinnedContext, batches_of, code_version, trained_blocks
+from retraining.step_requests import PinnedContext
 from retraining.store import Store
+from retraining.verify.chain import Chain, require
+from retraining.verify.challengers import check_challengers
 from retraining.verify.window import check_lineage, check_reviews, check_window
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +60,8 @@ class VerifiedDecision:
     Attributes:
         replayed: Whether the gate was run again, and every request computed again; False for a
             decision of another release, whose code `pinned` names.
+        training, validation: Of the challenger that was judged.
+        purge: What left the rows that it learned from; None when nothing was purged before.
     """
 
     digest: Digest
@@ -74,6 +72,7 @@ class VerifiedDecision:
     screening: ScreeningReport
     training: TrainingReport | None
     validation: ValidationReport | None
+    purge: PurgeReport | None
 
 
 @dataclass
@@ -113,18 +112,18 @@ def verify_decision(
         EvidenceError, ArtifactTamperedError, ArtifactMissingError: A record or an artefact is
             not what its digest says.
     """
-    chain = _Chain(store, *_trust_of(store, trust, decision))
+    chain = Chain(store, *_trust_of(store, trust, decision))
     pinned = _pinned(chain)
     chain.require_for(pinned)
     said = chain.gate.report
-    _require(
+    require(
         (pinned.run.registry_head, pinned.run.champion) == (before.head, before.champion),
         f"The decision {decision} was made for the registry head {pinned.run.registry_head} and"
         f" the champion {pinned.run.champion}; the registry has {before.head} and"
         f" {before.champion}. It is an old decision, or the registry was changed; start the"
         " week again.",
     )
-    _require(
+    require(
         all(link.record.decision != decision for link in before.links),
         f"The decision {decision} was used before.",
     )
@@ -132,14 +131,17 @@ def verify_decision(
     provenance = _check_sources(chain, pinned, before)
     window = before.accepted_blocks(pinned.run.week, window_weeks=pinned.spec.training.window_weeks)
     reviews = check_reviews(store, trust, pinned.run, before)
-    screening = _check_screening(chain, pinned, provenance, window)
+    screened = _check_screening(chain, pinned, provenance, window)
+    screening = screened.report
     if chain.replay or screening.window:
         check_window(store, trust, before, window, screening, pinned.spec)
     else:  # an older release trained on the history as the registry holds it
         screening = _with_whole_window(screening, window)
+        screened = StepResult(screened.attestation, screening)
     check_lineage(store, screening, reviews.reviewed, pinned.spec)
-    training = _check_training(chain, pinned, screening, trust)
-    validation = _check_validation(chain, pinned)
+    challengers = check_challengers(chain, screened, trust, before, judged=said.judged)
+    require(not chain.inputs, f"The decision names unknown records: {sorted(chain.inputs)}.")
+    first, *rest = challengers
     if chain.replay:
         again = decide(
             pinned.run,
@@ -147,14 +149,16 @@ def verify_decision(
             pinned.spec,
             list(provenance.values()),
             screening,
-            training,
-            validation,
+            first.training,
+            first.validation,
+            [Round(c.purge, c.training, c.validation) for c in rest if c.purge],
         )
-        _require(
+        require(
             again == said,
             f"The gate, run again on the same reports, says {again.verdict} and not {said.verdict}"
             " with the checks on record. The decision was forged.",
         )
+    judged = challengers[said.judged - 1]
     (rehash or ArtefactCheck(store))([*chain.artefacts(), *(block.rows for block in window)])
     return VerifiedDecision(
         digest=decision,
@@ -163,76 +167,10 @@ def verify_decision(
         pinned=pinned,
         provenance=tuple(provenance.values()),
         screening=screening,
-        training=training,
-        validation=validation,
+        training=judged.training,
+        validation=judged.validation,
+        purge=judged.purge,
     )
-
-
-class _Chain:
-    """The attestations that a gate's attestation names, opened under one trust list."""
-
-    def __init__(
-        self,
-        store: Store,
-        trust: TrustList,
-        gate: StepResult[GateDecision],
-        pin: StepResult[PinnedRun],
-    ) -> None:
-        self.store = store
-        self.trust = trust
-        self.gate = gate
-        self.pin = pin
-        self.replay = pin.report.code_version == code_version()
-        self.inputs = dict(gate.attestation.inputs)
-        self._opened: list[StepResult[Record]] = [gate, pin]
-        self._model = ""
-
-    def require_for(self, pinned: PinnedContext) -> None:
-        """Every record from here on has to belong to this model."""
-        self._model = pinned.run.model
-        _require(
-            {self.gate.attestation.model, self.pin.attestation.model} == {self._model},
-            "The decision and the pinned run belong to different models.",
-        )
-
-    def take(
-        self, step: Step, name: str, report_type: type[R], request: Digest | None
-    ) -> StepResult[R] | None:
-        """Open the input of that name, or None when the gate had none.
-
-        With `request`, demand that the step was asked exactly that.
-        """
-        digest = self.inputs.pop(name, None)
-        if digest is None:
-            return None
-        # Until 0.3 the pipeline signed validations. Nothing that cannot be replayed is promoted.
-        result = open_result(
-            self.store, self.trust, step, digest, of_another_release=not self.replay
-        ).expect(report_type)
-        _require(
-            result.attestation.model == self._model,
-            f"{name} is a record of another model: {digest}.",
-        )
-        if request is not None:
-            self.require_request(result, request)
-        self._opened.append(result)
-        return result
-
-    def require_request(self, result: StepResult[Record], request: Digest) -> None:
-        """Raise ChainBrokenError unless the step was asked exactly this, by the code of today."""
-        _require(
-            not self.replay or result.attestation.request == request,
-            f"The {result.attestation.step} record {result.attestation.digest} was made for"
-            " another spec, policy, code version, trust list or input than this run pinned.",
-        )
-
-    def artefacts(self) -> list[Digest]:
-        """Everything that the opened records name."""
-        return [
-            digest
-            for result in self._opened
-            for digest in (result.attestation.report, *result.attestation.artefacts.values())
-        ]
 
 
 def _trust_of(
@@ -257,11 +195,11 @@ def _trust_of(
     )
 
 
-def _pinned(chain: _Chain) -> PinnedContext:
+def _pinned(chain: Chain) -> PinnedContext:
     run = chain.pin.report
-    _require(chain.inputs.pop("pin") == chain.pin.attestation.digest, "The pinned run differs.")
+    require(chain.inputs.pop("pin") == chain.pin.attestation.digest, "The pinned run differs.")
     head = chain.inputs.pop("registry-head", None)
-    _require(head == run.registry_head, "The decision names another registry head than its run.")
+    require(head == run.registry_head, "The decision names another registry head than its run.")
     spec = parse_spec(parse_json(chain.store.get(run.spec)), origin=str(run.spec))
     return PinnedContext(chain.pin.attestation.digest, run, spec)
 
@@ -269,23 +207,23 @@ def _pinned(chain: _Chain) -> PinnedContext:
 def _check_pin(pinned: PinnedContext, before: Registry, *, replay: bool) -> None:
     run, spec = pinned.run, pinned.spec
     same_policy = run.policy == Digest.of(canonical_json(spec.policy()))
-    _require(
+    require(
         (same_policy or not replay) and run.model == spec.model,
         "The pinned policy is not that of the pinned spec.",
     )
-    _require(
+    require(
         (run.reference, run.holdout) == (spec.reference.digest, spec.holdout.digest),
         "The reference set or holdout is not the one that the spec pins.",
     )
     weeks = before.pending_weeks(run.week, window_weeks=spec.training.window_weeks)
-    _require(
+    require(
         (run.weeks, run.attempt) == (weeks, before.attempt(run.week)),
         f"The run looked at the weeks {run.weeks}, the registry leaves {weeks} open.",
     )
 
 
 def _check_sources(
-    chain: _Chain, pinned: PinnedContext, before: Registry
+    chain: Chain, pinned: PinnedContext, before: Registry
 ) -> dict[Digest, ProvenanceReport]:
     reports: dict[Digest, ProvenanceReport] = {}
     for batch in pinned.batches():
@@ -299,7 +237,7 @@ def _check_sources(
         verified = chain.take("provenance", f"provenance/{where}", ProvenanceReport, request)
         if verified is None:
             raise ChainBrokenError(f"The decision has no provenance record for {where}.")
-        _require(
+        require(
             verified.report.batch == batch == ingested.report.batch
             and (verified.report.refusal is not None)
             | (verified.report.files == ingested.report.files),
@@ -310,11 +248,11 @@ def _check_sources(
 
 
 def _check_screening(
-    chain: _Chain,
+    chain: Chain,
     pinned: PinnedContext,
     provenance: dict[Digest, ProvenanceReport],
     window: tuple[Block, ...],
-) -> ScreeningReport:
+) -> StepResult[ScreeningReport]:
     names = {f"provenance/{r.batch.source}/{r.batch.week}": d for d, r in provenance.items()}
     result = chain.take("screening", "screening", ScreeningReport, pinned.screening(names, window))
     if result is None:
@@ -322,15 +260,14 @@ def _check_screening(
     known = {report.batch: report for report in provenance.values()}
     for screened in result.report.batches:
         report = known.pop(screened.batch, None)
-        _require(
+        require(
             report is not None
             and (screened.accepted is None or report.refusal is None)
             and screened.batch_digest == report.batch_digest,
             f"Screening accepted rows of {screened.batch} that provenance did not verify.",
         )
-    _require(not known, f"Screening is silent about {sorted(map(str, known))}.")
-    chain.inputs["#screening"] = result.attestation.digest
-    return result.report
+    require(not known, f"Screening is silent about {sorted(map(str, known))}.")
+    return result
 
 
 def _with_whole_window(screening: ScreeningReport, window: tuple[Block, ...]) -> ScreeningReport:
@@ -339,66 +276,3 @@ def _with_whole_window(screening: ScreeningReport, window: tuple[Block, ...]) ->
         for block in window
     )
     return screening.model_copy(update={"window": whole})
-
-
-def _check_training(
-    chain: _Chain, pinned: PinnedContext, screening: ScreeningReport, trust: TrustHistory
-) -> TrainingReport | None:
-    blocks = trained_blocks(screening)
-    request = pinned.training(chain.inputs.pop("#screening"), blocks)
-    result = chain.take("training", "training", TrainingReport, request)
-    if result is None:
-        return None
-    report = result.report
-    _require(report.blocks == blocks, "Training read other rows than those that were accepted.")
-    chain.inputs["#training"] = result.attestation.digest
-    if report.model is None:
-        return report
-    manifest = ModelManifest.from_json(chain.store.get(report.model))
-    named = result.attestation.artefacts
-    _require(
-        named.get("model") == report.model
-        and {manifest.weights, manifest.architecture, manifest.preprocessing} <= set(named.values())
-        and manifest.classes == pinned.spec.label.classes,
-        "The model's manifest names other files than its training record.",
-    )
-    links = ledger_chain(chain.store, trust, pinned.run.model).load()
-    position = {link.digest: number for number, link in enumerate(links, start=1)}
-    _require(
-        bool(report.charges) and all(d in position for d in report.charges),
-        "The training run is not in the privacy ledger.",
-    )
-    if report.run is None or report.delta is None or report.ledger_head is None:
-        raise ChainBrokenError("The training record does not say what its run did.")
-    charges = charges_of(links[: position.get(report.ledger_head, 0)])
-    asked = request if chain.replay else result.attestation.request
-    own = [charge for charge in charges if charge.request == asked]
-    _require(
-        report.delta == pinned.spec.training.delta
-        and len(own) == len(report.charges)
-        and all((charge.run, charge.blocks) == (report.run, batches_of(blocks)) for charge in own),
-        "The privacy ledger charges another run than the one that was trained.",
-    )
-    spent = epsilon_by_block(charges, delta=report.delta, blocks=batches_of(blocks))
-    _require(
-        report.epsilon is not None
-        and math.isclose(report.epsilon, epsilon_spent([report.run], delta=report.delta))
-        and set(report.epsilon_by_block) == set(batches_of(blocks))
-        and all(math.isclose(report.epsilon_by_block[b], spent[b]) for b in spent),
-        "Our accounting gives another epsilon than the training record.",
-    )
-    return report
-
-
-def _check_validation(chain: _Chain, pinned: PinnedContext) -> ValidationReport | None:
-    trained = chain.inputs.pop("#training", None)
-    request = pinned.validation(trained) if trained else None
-    result = chain.take("validation", "validation", ValidationReport, request)
-    _require(result is None or trained is not None, "A model was validated that nobody trained.")
-    _require(not chain.inputs, f"The decision names unknown records: {sorted(chain.inputs)}.")
-    return result.report if result else None
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ChainBrokenError(otherwise)

@@ -78,16 +78,29 @@ def check_window(
         raise ChainBrokenError("Screening looked at another history than the registry holds.")
     learned = TrainedVersions(store, trust, before)
     for left in screening.window:
-        if left.rows == left.before:
-            if left.n_purged or left.learned_by:
-                raise ChainBrokenError(f"Screening purged nothing of {left.batch}, and says so.")
-            continue
-        purged = _purged_ids(store, left, spec.row_id)
-        if left.learned_by != learned.that_read(left.batch, left.before, purged, spec.row_id):
-            raise ChainBrokenError(
-                f"Screening names other versions than those that learned the purged rows of"
-                f" {left.batch}."
-            )
+        check_left(store, learned, left, spec.row_id, who="Screening")
+
+
+def check_left(
+    store: Store, learned: "TrainedVersions", left: WindowBlock, row_id: str, *, who: str
+) -> None:
+    """Verify that what is left of a block is a part of it, and who had learned the rest.
+
+    Args:
+        who: Took the rows out, for the message.
+
+    Raises:
+        ChainBrokenError: It is more or other than some of the block's rows.
+    """
+    if left.rows == left.before:
+        if left.n_purged or left.learned_by:
+            raise ChainBrokenError(f"{who} took nothing out of {left.batch}, and says it did.")
+        return
+    purged = _purged_ids(store, left, row_id, who)
+    if left.learned_by != learned.that_read(left.batch, left.before, purged, row_id):
+        raise ChainBrokenError(
+            f"{who} names other versions than those that learned the purged rows of {left.batch}."
+        )
 
 
 def check_lineage(
@@ -160,7 +173,7 @@ class TrainedVersions:
         return set(_ids(_table(self._store, digest, [row_id]), row_id))
 
 
-def _purged_ids(store: Store, left: WindowBlock, row_id: str) -> set[str]:
+def _purged_ids(store: Store, left: WindowBlock, row_id: str, who: str) -> set[str]:
     """Ids of the rows that were taken out; raises unless the others are what they were."""
     import pyarrow as pa
 
@@ -175,7 +188,7 @@ def _purged_ids(store: Store, left: WindowBlock, row_id: str) -> set[str]:
         or not whole.filter(keep).equals(rest)
     ):
         raise ChainBrokenError(
-            f"What screening left of {left.batch} is not a part of the rows that were accepted:"
+            f"{who} left of {left.batch} what is not a part of the rows that were accepted:"
             " rows were exchanged or added."
         )
     return set(ids) - kept

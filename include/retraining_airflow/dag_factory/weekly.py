@@ -14,6 +14,7 @@ from retraining_airflow.operators import (
     PinOperator,
     PromoteOperator,
     ProvenanceOperator,
+    PurgeOperator,
     ScreenOperator,
     ScreenShardOperator,
     TrainOperator,
@@ -78,22 +79,49 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
             doc_md=task_docs.SCREEN_SHARD,
         ).expand(shard=list(range(spec.screening.shards)))
         shards >> screen
-    train = TrainOperator(
-        task_id="train",
-        run=run,
-        screening=screen.output,
-        pool=settings.training_pool,
+    training = {
+        "pool": settings.training_pool,
+        "execution_timeout": timedelta(seconds=spec.training.limit_seconds) + _TRAINING_OVERHEAD,
         **on_queue(settings.training_queue),
-        execution_timeout=timedelta(seconds=spec.training.limit_seconds) + _TRAINING_OVERHEAD,
-        doc_md=task_docs.TRAIN,
+    }
+    promotion = on_queue(settings.promotion_queue)  # its machine measures what the gate believes
+    train = TrainOperator(
+        task_id="train", run=run, screening=screen.output, doc_md=task_docs.TRAIN, **training
     )
     validate = ValidateOperator(
         task_id="validate",
         run=run,
         training=train.output,
         doc_md=task_docs.VALIDATE,
-        **on_queue(settings.promotion_queue),  # what the gate believes is measured by its machine
+        **promotion,
     )
+    rounds = []
+    measured = validate.output
+    for number in range(1, 1 + (spec.gate.purge_rounds if spec.gate.purge != "never" else 0)):
+        suffix = "" if number == 1 else f"_{number}"
+        purge = PurgeOperator(
+            task_id=f"purge{suffix}",
+            run=run,
+            validation=measured,
+            doc_md=task_docs.PURGE,
+            **promotion,
+        )
+        again = TrainOperator(
+            task_id=f"train_again{suffix}",
+            run=run,
+            screening=screen.output,
+            purge=purge.output,
+            doc_md=task_docs.TRAIN_AGAIN,
+            **training,
+        )
+        measured = ValidateOperator(
+            task_id=f"validate_again{suffix}",
+            run=run,
+            training=again.output,
+            doc_md=task_docs.VALIDATE,
+            **promotion,
+        ).output
+        rounds.append([purge.output, again.output, measured])
     gate = GateOperator(
         task_id="gate",
         run=run,
@@ -101,15 +129,16 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
         screening=screen.output,
         training=train.output,
         validation=validate.output,
+        rounds=rounds,
         doc_md=task_docs.GATE,
-        **on_queue(settings.promotion_queue),
+        **promotion,
     )
     PromoteOperator(
         task_id="promote",
         model=spec.model,
         decision=gate.output,
         doc_md=task_docs.PROMOTE,
-        **on_queue(settings.promotion_queue),
+        **promotion,
     )
 
 

@@ -17,7 +17,7 @@ from retraining_airflow.xcom import digests_of, one_digest, parse_digests
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from retraining.steps import StepRunner
+    from retraining.steps import RoundDigests, StepRunner
 
 
 class PinOperator(RetrainingOperator):
@@ -112,22 +112,27 @@ class ScreenOperator(RetrainingOperator):
 
 
 class TrainOperator(RetrainingOperator):
-    """Trains the challenger with differential privacy, in a child process."""
+    """Trains the challenger with differential privacy, in a child process.
 
-    template_fields = ("run", "screening")
+    With `purge`, on what that left of the screened rows.
+    """
 
-    def __init__(self, *, run: Any, screening: Any, **kwargs: Any) -> None:
+    template_fields = ("run", "screening", "purge")
+
+    def __init__(self, *, run: Any, screening: Any, purge: Any = None, **kwargs: Any) -> None:
         # Each start is charged to the privacy ledger, so there is one more try only. It is for a
         # machine that failed: what is bound to fail again fails at once in any case.
         kwargs.setdefault("retries", 1)
         super().__init__(**kwargs)
         self.run = run
         self.screening = screening
+        self.purge = purge
 
     def run_step(self, steps: "StepRunner", context: "Context") -> str:
-        """Train; skipped when screening refused the week."""
-        run = one_digest("pin", self.run)
-        return digests_of([steps.train(run, one_digest("screen", self.screening))])
+        """Train; skipped when screening refused the week, or a purge left too little."""
+        run, screening = one_digest("pin", self.run), one_digest("screen", self.screening)
+        purge = one_digest("purge", self.purge) if self.purge else None
+        return digests_of([steps.train(run, screening, purge)])
 
 
 class ValidateOperator(RetrainingOperator):
@@ -146,13 +151,29 @@ class ValidateOperator(RetrainingOperator):
         return digests_of([steps.validate(run, one_digest("train", self.training))])
 
 
+class PurgeOperator(RetrainingOperator):
+    """Takes out what taught a refused challenger, so that it can be trained again without."""
+
+    template_fields = ("run", "validation")
+
+    def __init__(self, *, run: Any, validation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.validation = validation
+
+    def run_step(self, steps: "StepRunner", context: "Context") -> str:
+        """Purge; skipped when no check of behaviour refuses the challenger."""
+        run = one_digest("pin", self.run)
+        return digests_of([steps.purge(run, one_digest("validate", self.validation))])
+
+
 class GateOperator(RetrainingOperator):
     """Turns the reports of all steps into the week's one signed decision.
 
     Red at once for HOLD and REJECT; retries are for a store that does not answer.
     """
 
-    template_fields = ("run", "provenance", "screening", "training", "validation")
+    template_fields = ("run", "provenance", "screening", "training", "validation", "rounds")
 
     def __init__(
         self,
@@ -162,6 +183,7 @@ class GateOperator(RetrainingOperator):
         screening: Any,
         training: Any,
         validation: Any,
+        rounds: Any = (),
         **kwargs: Any,
     ) -> None:
         # A refusal upstream is for the gate to judge; what broke upstream is not.
@@ -172,6 +194,7 @@ class GateOperator(RetrainingOperator):
         self.screening = screening
         self.training = training
         self.validation = validation
+        self.rounds = rounds  # of outputs of the tasks that purge, train and validate again
 
     def run_step(self, steps: "StepRunner", context: "Context") -> str:
         """Decide; raises GateRefused, with one sentence, unless the decision is PROMOTE."""
@@ -185,12 +208,23 @@ class GateOperator(RetrainingOperator):
             screening=one_digest("screen", self.screening),
             training=one_digest("train", self.training) if self.training else None,
             validation=one_digest("validate", self.validation) if self.validation else None,
+            rounds=[_round(*outputs) for outputs in self.rounds if outputs[0]],
         )
         said = sentence(result.report, f"retraining gate-report {result.attestation.digest}")
         if result.report.verdict != "PROMOTE":
             raise GateRefused(shown_in_log(said))
         self.log.info("%s", said)
         return digests_of([result])
+
+
+def _round(purge: Any, training: Any, validation: Any) -> "RoundDigests":
+    from retraining.steps import RoundDigests
+
+    return RoundDigests(
+        one_digest("purge", purge),
+        one_digest("train", training) if training else None,
+        one_digest("validate", validation) if validation else None,
+    )
 
 
 class PromoteOperator(RetrainingOperator):

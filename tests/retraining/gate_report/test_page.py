@@ -15,8 +15,8 @@ import pytest
 from retraining import step_requests
 from retraining.digests import Digest
 from retraining.gate_report import Page, render
-from retraining.gate_report.building import wilson
 from retraining.gate_report.charts import draw_differences, draw_harms, draw_nulls, draw_told_apart
+from retraining.intervals import wilson
 from retraining.records import Interval
 from retraining.settings import REPOSITORY
 from tests.retraining.gate_report.cases import KEY, poisoned_page
