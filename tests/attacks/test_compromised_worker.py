@@ -136,7 +136,7 @@ def test_nor_under_the_name_of_an_older_release(
     forged = trained.forged_validation()
     with signed_by_the_pipeline():
         decided = trained.decide(forged).attestation.digest
-    monkeypatch.setattr("retraining.verify.code_version", lambda: NEXT_RELEASE)
+    monkeypatch.setattr("retraining.verify.chain.code_version", lambda: NEXT_RELEASE)
     with pytest.raises(RegistryMovedError, match="code changed"):
         trained.workspace.steps().promote(decided)
     assert trained.workspace.registry() == []
@@ -198,7 +198,7 @@ def validation_of(workspace: Workspace) -> Digest:
 def test_what_an_earlier_release_promoted_still_verifies(
     of_an_earlier_release: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retraining.verify.code_version", lambda: NEXT_RELEASE)
+    monkeypatch.setattr("retraining.verify.chain.code_version", lambda: NEXT_RELEASE)
     steps = of_an_earlier_release.steps()
     (found,) = audit(steps.store, steps.trust)
     assert not found.chain.replayed and found.link.record.verdict == "PROMOTE"

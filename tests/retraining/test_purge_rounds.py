@@ -11,6 +11,7 @@ from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import statements
 from retraining.gate import sentence
+from retraining.gate_report import Page
 from retraining.records import BatchId, BehaviourReport, BehaviourResult, Pattern, TracedBatch
 from retraining.steps import RoundDigests, purging
 from retraining.validation import behaviour
@@ -127,6 +128,18 @@ def test_exactly_what_was_traced_and_its_source_is_taken_out(
     assert len(named) == report.n_purged
     assert (named["check"] == "transplant").sum() == N_MARKED
     assert set(named["check"]) == {"transplant", "source"}
+
+
+def test_the_page_of_the_gate_says_so(offered: tuple[Workspace, Any]) -> None:
+    workspace, week = offered
+    named = week.gate.attestation.artefacts
+    page = Page.from_json(workspace.steps().store.get(named["gate_report.json"]))
+    (taken,) = page.rounds
+    assert (taken.verdict, taken.again, taken.sources) == ("REJECT", True, ("feed",))
+    assert [check.name for check in taken.failed] == ["behaviour: transplant"]
+    assert {"purge/1", "training/1", "validation/1", "training", "validation"} <= {
+        record.name for record in page.records
+    }
 
 
 def test_privacy_is_charged_twice(offered: tuple[Workspace, Any]) -> None:

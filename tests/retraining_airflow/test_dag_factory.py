@@ -36,7 +36,8 @@ def test_the_steps_stand_in_their_order(build: Any) -> None:
     tasks = build().task_dict
 
     assert set(tasks) == {
-        *("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "promote")
+        *("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "promote"),
+        *("purge", "train_again", "validate_again"),
     }
     assert tasks["pin"].upstream_task_ids == set()
     assert tasks["ingest"].upstream_task_ids == {"pin"}
@@ -44,8 +45,22 @@ def test_the_steps_stand_in_their_order(build: Any) -> None:
     assert tasks["screen"].upstream_task_ids == {"pin", "provenance"}
     assert tasks["train"].upstream_task_ids == {"pin", "screen"}
     assert tasks["validate"].upstream_task_ids == {"pin", "train"}
-    assert tasks["gate"].upstream_task_ids == {"pin", "provenance", "screen", "train", "validate"}
+    assert tasks["purge"].upstream_task_ids == {"pin", "validate"}
+    assert tasks["train_again"].upstream_task_ids == {"pin", "screen", "purge"}
+    assert tasks["validate_again"].upstream_task_ids == {"pin", "train_again"}
+    assert tasks["gate"].upstream_task_ids == {
+        *("pin", "provenance", "screen", "train", "validate"),
+        *("purge", "train_again", "validate_again"),
+    }
     assert tasks["promote"].upstream_task_ids == {"gate"}
+
+
+def test_there_are_as_many_rounds_as_the_file_allows(build: Any) -> None:
+    assert not {"purge", "train_again"} & set(build({"gate": {"purge": "never"}}).task_dict)
+    tasks = build({"gate": {"purge_rounds": 2}}).task_dict
+    assert tasks["purge_2"].upstream_task_ids == {"pin", "validate_again"}
+    assert tasks["train_again_2"].pool == tasks["train"].pool
+    assert {"purge", "purge_2", "validate_again_2"} <= tasks["gate"].upstream_task_ids
 
 
 def test_a_week_in_shards_is_judged_by_mapped_tasks_before_it_is_screened(build: Any) -> None:
@@ -68,7 +83,7 @@ def test_the_gate_judges_refusals_and_nothing_that_broke(build: Any) -> None:
 def test_training_is_tried_twice_at_most_and_everything_else_three_times(build: Any) -> None:
     retries = {name: task.retries for name, task in build().task_dict.items()}
 
-    assert retries.pop("train") == 1
+    assert retries.pop("train") == retries.pop("train_again") == 1
     assert set(retries.values()) == {2}
 
 

@@ -1,6 +1,6 @@
 """From signed records to the page: what is shown of them, in which order, in which words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from retraining.gate_report.page import (
     Behaviour,
@@ -11,7 +11,9 @@ from retraining.gate_report.page import (
     Page,
     Privacy,
     Purged,
+    PurgedRound,
     SourceBatch,
+    TracedCheck,
 )
 from retraining.gate_report.reading import SignedRecords
 from retraining.intervals import wilson
@@ -20,8 +22,10 @@ from retraining.records import (
     BehaviourResult,
     GateDecision,
     ProvenanceReport,
+    PurgeReport,
     ScreenedBatch,
     ValidationReport,
+    WindowBlock,
 )
 from retraining.spec import GatePolicy, Metric
 
@@ -60,16 +64,8 @@ def build_page(decision: GateDecision, signed: SignedRecords) -> Page:
         left_out=pinned.left_out,
         screening_sentences=signed.screening.sentences,
         screening_refusal=signed.screening.refusal,
-        purged=tuple(
-            Purged(
-                batch=block.batch,
-                n_rows=block.n_rows,
-                n_purged=block.n_purged,
-                learned_by=block.learned_by,
-            )
-            for block in signed.screening.window
-            if block.n_purged
-        ),
+        purged=_purged(signed.screening.window),
+        rounds=tuple(_rounds(decision, signed.purges)),
         feedback=signed.screening.feedback,
         behaviour=_behaviour(validation.behaviour) if validation and validation.behaviour else None,
         privacy=_privacy(signed),
@@ -125,6 +121,48 @@ def _comparisons(validation: ValidationReport, policy: GatePolicy) -> Iterator[C
                 judged=metric in policy.compared and part.slice in judged_slices,
                 less_is_better=metric in _LESS_IS_BETTER,
             )
+
+
+def _purged(blocks: Iterable[WindowBlock]) -> tuple[Purged, ...]:
+    return tuple(
+        Purged(
+            batch=block.batch,
+            n_rows=block.n_rows,
+            n_purged=block.n_purged,
+            learned_by=block.learned_by,
+        )
+        for block in blocks
+        if block.n_purged
+    )
+
+
+def _rounds(decision: GateDecision, purges: Sequence[PurgeReport]) -> Iterator[PurgedRound]:
+    """Each purge, with the verdict on the challenger before it."""
+    for number, purge in enumerate(purges):
+        again = number < len(decision.earlier)
+        verdict, checks = decision.verdict, decision.checks
+        if again:
+            verdict, checks = decision.earlier[number].verdict, decision.earlier[number].checks
+        yield PurgedRound(
+            challenger=purge.challenger,
+            verdict=verdict,
+            failed=tuple(check for check in checks if check.verdict != "PROMOTE"),
+            traced=tuple(
+                TracedCheck(
+                    check=found.check,
+                    pattern_columns=found.pattern.columns if found.pattern else (),
+                    by_batch=found.by_batch,
+                    n_users=found.n_users,
+                    precision=found.precision,
+                )
+                for found in purge.traced
+            ),
+            sources=purge.sources,
+            purged=_purged(purge.blocks),
+            n_purged=purge.n_purged,
+            again=again,
+            refusal=purge.refusal,
+        )
 
 
 def _source(arrived: ProvenanceReport, screened: ScreenedBatch | None) -> SourceBatch:

@@ -113,6 +113,35 @@ class Finding(Record):
     n_traced: int = 0
 
 
+class TracedCheck(Record):
+    """Rows that a check was traced back to; `TracedRows` says what each means."""
+
+    check: str
+    pattern_columns: tuple[str, ...]
+    by_batch: tuple[TracedBatch, ...]
+    n_users: int
+    precision: Interval | None
+
+
+class PurgedRound(Record):
+    """A challenger that was refused, and what was taken out to train another.
+
+    Attributes:
+        verdict, failed: Of that challenger.
+        again: Whether another one was trained without the rows, and measured.
+    """
+
+    challenger: Digest
+    verdict: Verdict
+    failed: tuple[Check, ...]
+    traced: tuple[TracedCheck, ...]
+    sources: tuple[str, ...]
+    purged: tuple[Purged, ...]
+    n_purged: int
+    again: bool
+    refusal: Refusal | None
+
+
 class Behaviour(Record):
     """What was measured of the challenger's behaviour, and how well it was looked."""
 
@@ -189,6 +218,7 @@ class Page(Record):
     screening_sentences: tuple[str, ...]
     screening_refusal: Refusal | None
     purged: tuple[Purged, ...]
+    rounds: tuple[PurgedRound, ...] = ()
     feedback: FeedbackEffect | None
     behaviour: Behaviour | None
     privacy: Privacy | None

@@ -12,6 +12,7 @@ from retraining.records import (
     GateDecision,
     PinnedRun,
     ProvenanceReport,
+    PurgeReport,
     Record,
     ScreeningReport,
     Step,
@@ -33,6 +34,8 @@ class SignedRecords:
 
     Attributes:
         results: Every attestation with its report, by the name that the gate gives it.
+        training, validation: Of the challenger that was judged.
+        purges: In their order.
         trust: The list that they were verified under.
     """
 
@@ -43,6 +46,7 @@ class SignedRecords:
     screening: ScreeningReport
     training: TrainingReport | None
     validation: ValidationReport | None
+    purges: tuple[PurgeReport, ...]
     results: Mapping[str, StepResult[Record]]
 
 
@@ -81,6 +85,11 @@ def read_signed(store: Store, trust: TrustList, inputs: Mapping[str, Digest]) ->
         screening=screening,
         training=_one(results, "training", TrainingReport),
         validation=_one(results, "validation", ValidationReport),
+        purges=tuple(
+            result.expect(PurgeReport).report
+            for name, result in results.items()  # few enough that names sort as numbers
+            if name.startswith("purge/")
+        ),
         results=results,
     )
 

@@ -15,18 +15,23 @@ from retraining.records import (
     Disagreement,
     GateDecision,
     Interval,
+    JudgedChallenger,
     Pattern,
     PinnedRun,
     ProvenanceReport,
+    PurgeReport,
     Record,
     SliceResult,
     TracedBatch,
+    TracedRows,
     TrainingReport,
     ValidationReport,
+    WindowBlock,
 )
 from tests.retraining.gate_report.screened import WEEK, screening_of
 from tests.retraining.test_gate import CHALLENGER, CHAMPION, HOLDOUT, Run
 
+FIRST_CHALLENGER = Digest.of(b"the first challenger")
 KEY = "ab" * 32  # stands for a public key
 
 
@@ -51,6 +56,11 @@ def poisoned_page(*, feed: str = "purchased_feed", odd: str = "sale") -> Page:
             registry_head=pinned.registry_head,
             policy=pinned.policy,
             spec=pinned.spec,
+            earlier=(
+                JudgedChallenger(
+                    challenger=FIRST_CHALLENGER, verdict="REJECT", checks=_checks(feed, odd)[:3]
+                ),
+            ),
         ),
         signed,
     )
@@ -136,6 +146,7 @@ def _signed(feed: str, odd: str) -> SignedRecords:
         screening=screening,
         training=training,
         validation=validation,
+        purges=(_purge(feed),),
         results={name: _result(name, report) for name, report in reports.items()},
     )
 
@@ -163,6 +174,30 @@ def _training() -> TrainingReport:
         epsilon=2.9,
         delta=1e-5,
         epsilon_by_block={f"gateway {WEEK}": 2.9, "gateway 2026-W06": 5.1},
+    )
+
+
+def _purge(feed: str) -> PurgeReport:
+    batch = BatchId(source=feed, week=WEEK)
+    return PurgeReport(
+        challenger=FIRST_CHALLENGER,
+        traced=(
+            TracedRows(
+                check="transplant",
+                pattern=Pattern(columns=("size",), values=(7.0,), tolerances=(0.1,), label="ham"),
+                by_batch=(TracedBatch(batch=batch, n_rows=41),),
+                n_users=3,
+                precision=Interval(value=0.93, low=0.88, high=0.97),
+            ),
+        ),
+        sources=(feed,),
+        blocks=(
+            WindowBlock(
+                batch=batch, before=Digest.of(b"feed"), rows=None, n_rows=300, n_purged=300
+            ),
+        ),
+        n_purged=300,
+        purged_rows=Digest.of(b"purged"),
     )
 
 
@@ -252,4 +287,4 @@ def _behaviour(feed: str, odd: str) -> BehaviourReport:
     )
 
 
-__all__ = ["KEY", "poisoned_page"]
+__all__ = ["FIRST_CHALLENGER", "KEY", "poisoned_page"]

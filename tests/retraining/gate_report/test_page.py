@@ -19,7 +19,7 @@ from retraining.gate_report.charts import draw_differences, draw_harms, draw_nul
 from retraining.intervals import wilson
 from retraining.records import Interval
 from retraining.settings import REPOSITORY
-from tests.retraining.gate_report.cases import KEY, poisoned_page
+from tests.retraining.gate_report.cases import FIRST_CHALLENGER, KEY, poisoned_page
 
 HOSTILE = (
     "</style></svg><script>alert(1)</script><img src=//x onerror=alert(2)>\"'--> {{ 7*7 }} $x^2$"
@@ -94,6 +94,20 @@ def test_it_shows_what_each_section_promises(html: bytes) -> None:
         KEY,
     ):
         assert promised in text
+
+
+def test_it_says_what_was_taken_out_and_whether_another_was_trained(page: Page) -> None:
+    told = cells(render(page))
+    assert "300 rows were traced to it and taken out, all new rows of purchased_feed" in told
+    assert "The challenger below learned from the rest." in told
+    assert "transplant 41 rows of purchased_feed 2026-W07 3 0.93" in told
+    assert page.rounds[0].challenger == FIRST_CHALLENGER
+    alone = page.model_copy(
+        update={"rounds": (page.rounds[0].model_copy(update={"again": False, "sources": ()}),)}
+    )
+    told = cells(render(alone))
+    assert "No other could be measured" in told and "all new rows of" not in told
+    assert "trained again" not in cells(render(page.model_copy(update={"rounds": ()})))
 
 
 def test_power_is_a_table_that_says_each_attack_and_each_check_once(html: bytes) -> None:
