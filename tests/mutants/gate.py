@@ -15,8 +15,8 @@ GATE = (
     Mutant(
         "role that signs a validation",
         _STATEMENTS,
-        '_WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "gate", "promotion")',
-        '_WITH_THE_PROMOTER: tuple[Step, ...] = ("gate", "promotion")',
+        '_WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "purge", "gate", "promotion")',
+        '_WITH_THE_PROMOTER: tuple[Step, ...] = ("purge", "gate", "promotion")',
         WORKER,
         "key_alone_measures_nothing",
     ),
@@ -30,7 +30,7 @@ GATE = (
     ),
     Mutant(
         "a replayed decision has no earlier signer",
-        "verify/__init__.py",
+        "verify/chain.py",
         "of_another_release=not self.replay\n",
         "of_another_release=True\n",
         WORKER,
@@ -66,7 +66,7 @@ GATE = (
     Mutant(
         "measured with the rows that were trained on",
         _VALIDATING,
-        "    if trained.report.blocks != trained_blocks(report):\n",
+        "    if trained.report.blocks != blocks:\n",
         "    if False:\n",
         WORKER,
         "training_on_other_rows",
@@ -84,8 +84,8 @@ GATE = (
         "step_requests.py",
         "            holdout=self.run.holdout,\n"
         "            reviews=self.run.reviews_head,\n"
-        "        )\n\n    def gate",
-        "            holdout=self.run.holdout,\n        )\n\n    def gate",
+        "        )\n\n    def purge",
+        "            holdout=self.run.holdout,\n        )\n\n    def purge",
         CASE,
         "review_after_the_pin",
     ),

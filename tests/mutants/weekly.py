@@ -589,15 +589,15 @@ WEEKLY = (
     ),
     Mutant(
         "training in the ledger",
-        "verify/__init__.py",
+        "verify/challengers.py",
         "        bool(report.charges) and all(d in position for d in report.charges),\n",
         "        True,\n",
         TAMPERER,
         "delete_the_ledger",
         (
-            ("verify/__init__.py", "len(own) == len(report.charges)", "True"),
+            ("verify/challengers.py", "len(own) == len(report.charges)", "True"),
             (
-                "verify/__init__.py",
+                "verify/challengers.py",
                 "set(report.epsilon_by_block) == set(batches_of(blocks))",
                 "True",
             ),

@@ -12,46 +12,16 @@ from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import statements
 from retraining.gate import sentence
 from retraining.gate_report import Page
-from retraining.records import BatchId, BehaviourReport, BehaviourResult, Pattern, TracedBatch
+from retraining.records import BatchId
 from retraining.steps import RoundDigests, purging
 from retraining.validation import behaviour
-from retraining.validation.behaviour import Case
 from retraining.verify.window import TrainedVersions
+from tests.fixtures.marked_rows import MARKED, N_MARKED, marked, n_marked, refuses_marked_rows
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, make_workspace
 
 pytestmark = pytest.mark.slow  # whole weeks are run
 
 FIRST, SECOND, THIRD = WEEKS[:3]
-MARK = 402.5
-MARKED = Pattern(columns=("amount",), values=(MARK,), tolerances=(0.1,), label="ham")
-N_MARKED = 12
-
-
-def marked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that only a look at the model would tell: their labels are right."""
-    rows = rows.copy()
-    chosen = rows.index[rows["label"] == "ham"][:N_MARKED]
-    rows.loc[chosen, "amount"] = MARK
-    return rows
-
-
-def n_marked(rows: pd.DataFrame) -> int:
-    return int((rows["amount"] == MARK).sum())
-
-
-def refuses_marked_rows(case: Case) -> BehaviourReport:
-    """Refuse whoever learned from marked rows; a real look at small models is not sure enough."""
-    taught = {batch: n_marked(rows) for batch, rows in case.new.items() if n_marked(rows)}
-    result = BehaviourResult(
-        name="transplant",
-        measure="rows whose values turn trusted rows",
-        p_value=1e-6 if taught else 0.5,
-        sentence=f"{sum(taught.values())} rows turn trusted rows.",
-        pattern=MARKED if taught else None,
-        traced=tuple(TracedBatch(batch=batch, n_rows=n) for batch, n in taught.items()),
-        n_traced=sum(taught.values()),
-    )
-    return BehaviourReport(results=(result,), false_alarm_rate=case.false_alarm_rate)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,6 +179,17 @@ def test_a_clean_week_is_not_purged(promoted: Workspace, tmp_path: Any) -> None:
     week = workspace.run_week(SECOND)
     assert week.entry is not None and week.rounds == ()
     assert "no check of behaviour" in week.screened.skipped["purge 1"]
+
+
+def test_the_purge_is_part_of_what_training_is_asked(offered: tuple[Workspace, Any]) -> None:
+    """Else an unpurged training of the same rows would be taken for it."""
+    workspace, week = offered
+    pinned = workspace.steps().pinned(week.screened.run.attestation.digest)
+    blocks = week.training.report.blocks
+    screening, purge = (
+        done.attestation.digest for done in (week.screened.screening, week.rounds[0].purge)
+    )
+    assert pinned.training(screening, blocks) != pinned.training(screening, blocks, purge)
 
 
 # --- what nobody can do with it -------------------------------------------------------------
