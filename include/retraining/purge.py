@@ -176,7 +176,7 @@ def _whole_sources(
             n_found = int((found[batch] != "").sum())
             counts[batch.source] = counts.get(batch.source, 0) + n_found
     n_rows, n_found = sum(sizes.values()), sum(counts.values())
-    for source in sorted(sizes) if len(sizes) > 1 else ():
+    for source in sorted(sizes):
         share = sizes[source] / n_rows if n_rows else 0.0
         by_chance = binom.sf(counts[source] - 1, n_found, share)
         if counts[source] and counts[source] >= _MOST * n_found and by_chance <= _CHANCE:

@@ -28,14 +28,6 @@ PURGE = (
         "no_more_than_its_part",
     ),
     Mutant(
-        "the only source does not go whole",
-        _PURGE,
-        "in sorted(sizes) if len(sizes) > 1 else ():",
-        "in sorted(sizes):",
-        PLAN,
-        "only_source",
-    ),
-    Mutant(
         "the history of a source stays",
         _PURGE,
         "        if batch in new and batch.source in sources:\n",

@@ -118,7 +118,7 @@ def test_a_source_that_most_come_from_goes_whole_and_its_history_stays() -> None
     "carriers",
     [
         pytest.param({"a": 2}, id="two rows may be chance"),
-        pytest.param({"a": 20, "b": 14, "c": 16}, id="less than half"),
+        pytest.param({"a": 90, "b": 50, "c": 50}, id="less than half"),
     ],
 )
 def test_a_source_with_no_more_than_its_part_keeps_its_other_rows(carriers: dict[str, int]) -> None:
