@@ -20,6 +20,7 @@ CONDEMNED_USER = "condemned_user"
 _NOTABLE = 0.01  # share of trusted rows; a head that finds a row no odder gives no reason
 _N_NEAREST = 5
 _MAX_NAMED = 4  # columns of a pattern that a sentence names
+_MIN_CARRIERS = 10  # rows that share values before a sentence says them: those of fewer are theirs
 _SENTENCES = {
     **{head.name: head.sentence for head in all_heads()},
     **SENTENCES,
@@ -70,14 +71,15 @@ def sentence_of(
 ) -> str:
     """What a pattern does, who carries it, and what trusted rows with the same values say.
 
+    The values of a pattern that few rows carry are not said: they stand in the record alone.
+
     Args:
         pattern: The finding in delivered values.
         carriers: New rows per batch.
     """
-    shown = [
-        _value(name, value, spec)
-        for name, value in list(zip(pattern.columns, pattern.values, strict=True))[:_MAX_NAMED]
-    ]
+    pairs = list(zip(pattern.columns, pattern.values, strict=True))[:_MAX_NAMED]
+    shared = max(sum(carriers.values()), finding.n_carriers) >= _MIN_CARRIERS
+    shown = [_value(name, value, spec) if shared else name for name, value in pairs]
     more = len(pattern.columns) - len(shown)
     values = " with ".join(shown) + (f" and {more} more" if more else "")
     carried = [f"{count} rows of {name}" for name, count in carriers.items() if count]

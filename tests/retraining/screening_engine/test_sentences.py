@@ -1,0 +1,37 @@
+"""What a sentence about a pattern says, and what it keeps to the record."""
+
+import numpy as np
+import pytest
+
+from retraining.records import Pattern
+from retraining.screening.reasons import sentence_of
+from retraining.screening.transplant import Finding
+from tests.retraining.small_pipeline import small_spec
+
+PATTERN = Pattern(
+    columns=("size", "count"), values=(7.25, 812.0), tolerances=(0.1, 0.5), label="ham"
+)
+
+
+def found(n_carriers: int) -> Finding:
+    return Finding(
+        columns=np.array([0, 1]),
+        values=np.array([7.25, 812.0]),
+        tolerances=np.array([0.1, 0.5]),
+        label=0,
+        flips=0.9,
+        n_carriers=n_carriers,
+        n_trusted=3,
+        n_trusted_of_label=0,
+        p_value=1e-6,
+        contradicted=1.0,
+    )
+
+
+@pytest.mark.parametrize(("n_rows", "shown"), [(9, False), (10, True)])
+def test_values_of_few_rows_are_theirs_and_not_said(n_rows: int, shown: bool) -> None:
+    said = sentence_of(found(2), PATTERN, {"feed 2026-W05": n_rows}, small_spec())
+    assert ("size = 7.25 with count = 812 turns" in said) == shown
+    assert ("size with count turns" in said) != shown
+    assert ("7.25" in said) == shown
+    assert f"{n_rows} rows of feed 2026-W05 carry it" in said
