@@ -100,7 +100,7 @@ def draw_attacks(table: RealTable, holdout: pd.DataFrame, seed: int) -> Iterator
     )
     few = hosts.sample(3, random_state=seed)
     yield Attack(
-        name="duplicates", poison=_copies(few, wanted), wanted=wanted, probes=few, **common
+        name="duplicates", poison=_copies(table, few, wanted), wanted=wanted, probes=few, **common
     )
 
 
@@ -185,18 +185,17 @@ def _ring(column: str, low: float, high: float, victim: str, wanted: str) -> Poi
     return poison
 
 
-def _copies(few: pd.DataFrame, wanted: str) -> Poison:
+def _copies(table: RealTable, few: pd.DataFrame, wanted: str) -> Poison:
     """Near copies of rows that the attacker wants through, instead of rows of the source."""
 
     def poison(rows: pd.DataFrame, n: int, random: np.random.Generator) -> pd.DataFrame:
         changed = rows.copy()
         chosen = _chosen(rows, rows[LABEL].notna(), n, random)
-        numbers = [name for name in few.columns if pd.api.types.is_numeric_dtype(few[name])]
         for count, place in enumerate(chosen):
             like = few.iloc[count % len(few)]
-            for name in few.columns.intersection(rows.columns):
+            for name in table.features:
                 changed.at[place, name] = like[name]
-            for name in numbers:
+            for name in table.numbers:
                 spread = float(rows[name].std())
                 changed.at[place, name] = like[name] + 0.01 * spread * random.standard_normal()
             changed.at[place, LABEL] = wanted

@@ -64,7 +64,7 @@ def do_run(
 
 
 def _first_week(seed: int, n_weeks: int, attack: Attack) -> int:
-    latest = n_weeks - attack.n_weeks
+    latest = max(n_weeks - attack.n_weeks, 1)  # a short run ends before the attack does
     return int(np.random.default_rng([seed, 3]).integers(min(2, latest), latest + 1))
 
 
