@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retraining.approvals import People
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
 from retraining.gate import decide, sentence, worst
@@ -105,6 +106,10 @@ def clean(name: Any, p_value: float | None = 0.4, **said: Any) -> BehaviourResul
     return BehaviourResult(name=name, p_value=p_value, **said)
 
 
+def _unchanged(spec: Any) -> People:
+    return People(champion_spec=spec, version=1)
+
+
 class Run:
     """The reports of one good week; a test changes one thing and decides."""
 
@@ -118,6 +123,7 @@ class Run:
         self.arrived: dict[tuple[str, str], Refusal | None] = {}
         self.refusal: Refusal | None = None
         self.feedback: FeedbackEffect | None = None
+        self.people: People | None = None  # nothing changed, when None
         self.training: TrainingReport | None = TrainingReport(
             blocks=(BLOCK,),
             n_rows=990,
@@ -195,6 +201,7 @@ class Run:
             self.screening(),
             self.training,
             self.validation,
+            people=self.people or _unchanged(self.spec),
         )
 
 
@@ -624,6 +631,7 @@ def test_another_spec_than_the_pinned_one_decides_nothing():
                 run.screening(),
                 run.training,
                 run.validation,
+                people=_unchanged(run.spec),
             )
 
 
@@ -631,7 +639,8 @@ def test_a_policy_that_was_not_on_record_decides_nothing():
     run = Run()
     pinned = run.pin().model_copy(update={"policy": Digest.of(b"loose")})
     with pytest.raises(ChainBrokenError, match="policy"):
-        decide(pinned, Digest.of(b"pin"), run.spec, run.provenance(), run.screening(), None, None)
+        reports = run.provenance(), run.screening(), None, None
+        decide(pinned, Digest.of(b"pin"), run.spec, *reports, people=_unchanged(run.spec))
 
 
 @pytest.mark.parametrize("side", ["provenance", "screening"])
@@ -651,6 +660,7 @@ def test_a_batch_that_one_step_is_silent_about_decides_nothing(side):
             screening,
             run.training,
             run.validation,
+            people=_unchanged(run.spec),
         )
 
 
@@ -676,6 +686,7 @@ def test_screening_of_other_bytes_than_provenance_verified_decides_nothing():
             screening,
             run.training,
             run.validation,
+            people=_unchanged(run.spec),
         )
 
 

@@ -41,6 +41,7 @@ def verify(
 
     from retraining.audit import (
         audit,
+        audit_approvals,
         audit_incidents,
         audit_production,
         audit_reviews,
@@ -85,6 +86,7 @@ def verify(
     production = audit_production(opened, trust, models=models)
     n_reviews = audit_reviews(opened, trust, models=models)
     n_incidents = audit_incidents(opened, trust, models=models)
+    n_approvals = audit_approvals(opened, trust, models=models)
     version = trust.latest.version
     counted = f"{n_weeks} concluded weeks"
     if n_rollbacks:
@@ -99,6 +101,8 @@ def verify(
         counted += f", {n_reviews} review{'s' * (n_reviews > 1)}"
     if n_incidents:
         counted += f", {n_incidents} incident{'s' * (n_incidents > 1)}"
+    if n_approvals:
+        counted += f", {n_approvals} approval{'s' * (n_approvals > 1)}"
     for other, n in other_code.items():
         console.print(
             f"{n} of the decisions were made by the code {other}, not by this release: their gate"

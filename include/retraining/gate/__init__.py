@@ -8,16 +8,19 @@ says what was seen, what is allowed and what to do next, and the verdict is the 
 * PROMOTE: every check passed.
 
 `data_checks` look at the rows, `model_checks` at how well the challenger does, `behaviour_checks`
-at what it learned; `wording` writes the sentence that the on-call reads first.
+at what it learned, `people_checks` at who answers for it; `wording` writes the sentence that the
+on-call reads first.
 """
 
 from collections.abc import Iterable, Sequence
 
+from retraining.approvals import People
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
 from retraining.gate.behaviour_checks import check_behaviour
 from retraining.gate.data_checks import check_data
 from retraining.gate.model_checks import check_model
+from retraining.gate.people_checks import check_people
 from retraining.gate.wording import sentence
 from retraining.records import (
     GateDecision,
@@ -43,6 +46,8 @@ def decide(
     screening: ScreeningReport,
     training: TrainingReport | None,
     validation: ValidationReport | None,
+    *,
+    people: People,
 ) -> GateDecision:
     """Decide about the week.
 
@@ -54,6 +59,7 @@ def decide(
         screening: Its conclusion about the same batches.
         training: None when screening refused the week.
         validation: None when there is no challenger.
+        people: What people had said when the run was pinned.
 
     Raises:
         ChainBrokenError: The reports are not about the same run: nothing can be decided.
@@ -63,6 +69,7 @@ def decide(
         *check_data(pinned, spec, provenance, screening),
         *check_model(pinned, spec, screening, training, validation),
         *(check_behaviour(pinned, spec.gate, validation) if validation else ()),
+        *check_people(people, spec, training),
     )
     return GateDecision(
         model=pinned.model,

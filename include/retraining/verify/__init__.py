@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from retraining.approvals import People, people_of
 from retraining.digests import Digest, canonical_json, parse_json
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import TrustList
@@ -64,6 +65,7 @@ class VerifiedDecision:
     Attributes:
         replayed: Whether the gate was run again, and every request computed again; False for a
             decision of another release, whose code `pinned` names.
+        people: What people had said when the run was pinned.
     """
 
     digest: Digest
@@ -74,6 +76,7 @@ class VerifiedDecision:
     screening: ScreeningReport
     training: TrainingReport | None
     validation: ValidationReport | None
+    people: People
 
 
 @dataclass
@@ -140,6 +143,7 @@ def verify_decision(
     check_lineage(store, screening, reviews.reviewed, pinned.spec)
     training = _check_training(chain, pinned, screening, trust)
     validation = _check_validation(chain, pinned)
+    people = people_of(store, trust, pinned.run, before)
     if chain.replay:
         again = decide(
             pinned.run,
@@ -149,6 +153,7 @@ def verify_decision(
             screening,
             training,
             validation,
+            people=people,
         )
         _require(
             again == said,
@@ -165,6 +170,7 @@ def verify_decision(
         screening=screening,
         training=training,
         validation=validation,
+        people=people,
     )
 
 

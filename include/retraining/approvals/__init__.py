@@ -1,0 +1,20 @@
+"""What people approved, and what it is worth: changed pipeline files, and weeks that were held.
+
+`chain` is the append-only list that only reviewers, owners and, for answers in Airflow, the
+promoter can write; `people` is what the gate needs to know of it; `counting` says which decisions
+may be approved at all, and how many approvals of one count.
+"""
+
+from retraining.approvals.chain import Approvals, approval_chain
+from retraining.approvals.counting import counting, refuse_unapprovable, still_needed
+from retraining.approvals.people import People, people_of
+
+__all__ = [
+    "Approvals",
+    "People",
+    "approval_chain",
+    "counting",
+    "people_of",
+    "refuse_unapprovable",
+    "still_needed",
+]
