@@ -207,8 +207,8 @@ class SignedChain(Generic[R]):
             opened = None
         if opened is None:
             raise EvidenceError(
-                f"not signed by a {' or '.join(self._roles)} key of the trust list that it names; it"
-                " is forged or was altered. Find out who can write there, then restore the entry."
+                f"not signed by a {' or '.join(self._roles)} key of the trust list that it names."
+                " It was forged or altered. Find out who can write there, then restore the entry."
             )
         try:
             record = self._record_type.model_validate(dict(opened.predicate))

@@ -6,15 +6,23 @@ may be approved at all, and how many approvals of one count.
 """
 
 from retraining.approvals.chain import Approvals, approval_chain
-from retraining.approvals.counting import counting, refuse_unapprovable, still_needed
+from retraining.approvals.counting import (
+    Counted,
+    count,
+    needs_owner,
+    needs_reviewers,
+    refuse_unapprovable,
+)
 from retraining.approvals.people import People, people_of
 
 __all__ = [
     "Approvals",
+    "Counted",
     "People",
     "approval_chain",
-    "counting",
+    "count",
+    "needs_owner",
+    "needs_reviewers",
     "people_of",
     "refuse_unapprovable",
-    "still_needed",
 ]

@@ -7,6 +7,7 @@ So the champion's pipeline file says when people are asked, until an owner signs
 from dataclasses import dataclass
 
 from retraining.approvals.chain import Approvals
+from retraining.approvals.counting import since_last_champion
 from retraining.digests import parse_json
 from retraining.records import PinnedRun
 from retraining.registry import Registry
@@ -50,11 +51,7 @@ def people_of(store: Store, trust: TrustHistory, run: PinnedRun, before: Registr
     """
     known = trust.named(run.trust_list)
     owners = known.keys_for(["owner"])
-    # An old signature must not bring an old pipeline file back: it is spent once the champion
-    # changes. Where the champion last changed is a place in the registry, which no clock decides.
-    heads = [link.digest for link in before.links]
-    changes = [n for n, e in enumerate(before.entries) if e.verdict in ("PROMOTE", "ROLLBACK")]
-    since = set(heads[changes[-1] :] if changes else [None, *heads])
+    since = since_last_champion(before)
     signed = {
         entry.approver
         for entry in (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retraining.settings import Settings
     from retraining.signed_chain import Link
     from retraining.steps import StepRunner
+    from retraining.steps.approving import AskedWeek
 
 DecisionArgument = Annotated[
     str, typer.Argument(metavar="DECISION", help="The gate's decision, by its first digits.")
@@ -84,23 +85,25 @@ def approve(
             markup=False,
         )
     link = steps.approve(digest, why=why, key=key, expires_hours=expires_hours)
-    left = steps.asked_week(digest).still_needed
+    asked = steps.asked_week(digest)
     if as_json:
-        print_json(_as_json(link) | {"still_needed": left})
+        print_json(_as_json(link) | {"complete": asked.counted.complete})
         return
     told.print(
         f"Approved by {link.record.approver} until {link.record.expires_on}.\n"
         f"approval {link.digest}",
         markup=False,
     )
-    if left:
-        told.print(f"{left} more needed, with the key of another reviewer.", markup=False)
-    else:
-        told.print(
-            "Nothing more is needed. In Airflow the task `approve` goes on when it is answered or"
-            f" cleared; without it, where the promoter's key is: retraining promote {digest}",
-            markup=False,
-        )
+    told.print(_what_next(asked), markup=False)
+
+
+def _what_next(asked: AskedWeek) -> str:
+    if not asked.counted.complete:
+        return f"Still needed, with the key of somebody else: {asked.commands}"
+    return (
+        "Nobody else is needed. Answer or clear the task `approve` in Airflow; or, where the"
+        f" promoter's key is: retraining promote {asked.decision}"
+    )
 
 
 @app.command()
@@ -145,10 +148,24 @@ def _sign_spec(settings: Settings, spec: str, *, why: str, key: Path | None, as_
         return
     output().print(
         f"{loaded.model}: {link.record.approver} answers for the pipeline file {link.record.spec},"
-        " until another champion serves. Start the week again: what was trained already is not"
-        f" trained twice.\napproval {link.digest}",
+        f" until another champion serves.\napproval {link.digest}",
         markup=False,
     )
+    output().print(_next_for(steps, loaded.model), markup=False)
+
+
+def _next_for(steps: StepRunner, model: str) -> str:
+    """What a signed pipeline file changes: the week that waits for it, or the next run."""
+    from retraining.approvals import needs_owner
+    from retraining.errors import RetrainingError
+
+    newest = steps.registry(model).links[-1:]
+    try:
+        waiting = [steps.asked_week(link.record.decision) for link in newest]
+    except RetrainingError:  # nothing that could be approved
+        waiting = []
+    asked = next((asked for asked in waiting if needs_owner(asked.report)), None)
+    return _what_next(asked) if asked else "The next run takes it along."
 
 
 def _as_json(link: Link[ApprovalEntry]) -> dict[str, Any]:

@@ -40,13 +40,15 @@ def _spec(people: People, champion: PipelineSpec, spec: PipelineSpec) -> Check:
 
 
 def _sign_it(people: People, model: str) -> str:
-    sign = f"`retraining approve --spec {model} --key KEY --why WHY`, then start the week again"
     if not people.owners:
         return (
-            "no key may sign it: `retraining keys provider NAME`, then `keys trust --add"
-            f" NAME=NAME.pub.json --role owner`, then {sign}"
+            "no key may sign it: `retraining keys provider NAME`, `retraining keys trust --add"
+            " NAME=NAME.pub.json --role owner`, then sign it and start the week again"
         )
-    return f"have its owner ({', '.join(people.owners)}) sign it: {sign}"
+    return (
+        f"have its owner ({', '.join(people.owners)}) sign it: `retraining approve --spec {model}"
+        " --key KEY --why WHY`"
+    )
 
 
 def _approval(policy: ApprovalPolicy) -> Check:

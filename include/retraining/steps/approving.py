@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from retraining.approvals import (
+    Counted,
     approval_chain,
-    counting,
+    count,
+    needs_reviewers,
     people_of,
     refuse_unapprovable,
-    still_needed,
 )
 from retraining.digests import Digest
 from retraining.errors import ApprovalRefusedError, NameTakenError, RegistryMovedError
@@ -38,24 +39,19 @@ class AskedWeek:
         decision: Payload digest of the gate's attestation.
         held_by: The registry entry that holds the week.
         policy: The rules in force for it.
-        counted: Approvals that count now, one per person.
+        counted: Approvals that count now, and who is lacking.
     """
 
     decision: Digest
     report: GateDecision
     held_by: Digest
     policy: ApprovalPolicy
-    counted: tuple[Link[ApprovalEntry], ...]
+    counted: Counted
 
     @property
-    def still_needed(self) -> int:
-        """How many more people have to approve."""
-        return still_needed(self.counted, self.policy)
-
-    @property
-    def command(self) -> str:
-        """What a reviewer types."""
-        return f"retraining approve {self.decision} --key KEY --why WHY"
+    def commands(self) -> str:
+        """What those who are lacking type."""
+        return self.counted.commands(self.report, self.decision)
 
 
 def asked_week(bench: Workbench, decision: Digest) -> AskedWeek:
@@ -87,10 +83,11 @@ def asked_week(bench: Workbench, decision: Digest) -> AskedWeek:
     before = registry.before(newest.record.previous)
     policy = people_of(bench.store, bench.trust, pinned.run, before).policy(pinned.spec)
     refuse_unapprovable(report, policy)
-    counted = counting(
+    counted = count(
         bench.approvals(report.model).links,
-        decision=decision,
-        held_by=newest.digest,
+        report,
+        digest=decision,
+        registry=registry,
         trust_list=pinned.run.trust_list,
         policy=policy,
         now=datetime.now(UTC),
@@ -154,7 +151,7 @@ def approve_in_ui(
     if not asked.policy.in_ui:
         raise ApprovalRefusedError(
             "The pipeline file in force (approval.in_ui) counts no answer in Airflow. A reviewer"
-            f" signs: {asked.command}"
+            f" signs: {asked.commands}"
         )
     signer = bench.keys.signer("promoter", bench.trust.latest)
     return _approve(bench, decision, signer, f"{UI_PREFIX}{user.strip()}", why=why)
@@ -198,14 +195,17 @@ def _approve(
     expires_hours: int | None = None,
 ) -> Link[ApprovalEntry]:
     asked = asked_week(bench, decision)
-    if any(link.record.approver == approver for link in asked.counted):
+    if not needs_reviewers(asked.report):
         raise ApprovalRefusedError(
-            f"{approver} has approved this already, and counts once. Another {asked.still_needed}"
-            " have to approve."
-            if asked.still_needed
-            else f"{approver} has approved this already; nothing more is needed."
+            f"{asked.report.model} {asked.report.week} is held for its pipeline file alone, which"
+            f" an owner signs: retraining approve --spec {asked.report.model} --key KEY --why WHY"
         )
-    hours = expires_hours or asked.policy.expires_hours
+    if asked.counted.by(approver):
+        more = asked.commands or "nothing more is needed"
+        raise ApprovalRefusedError(
+            f"{approver} has approved this already, and counts once; still needed: {more}."
+        )
+    hours = asked.policy.expires_hours if expires_hours is None else expires_hours
     if not 1 <= hours <= asked.policy.expires_hours:
         raise ApprovalRefusedError(
             f"Found {hours} hours, expected 1 to {asked.policy.expires_hours}, as the pipeline file"

@@ -7,7 +7,7 @@ when it expires, but nobody can prove to an auditor when it was used.
 
 from datetime import datetime
 
-from retraining.approvals import Approvals, counting, refuse_unapprovable, still_needed
+from retraining.approvals import Approvals, count, refuse_unapprovable
 from retraining.digests import Digest
 from retraining.errors import ApprovalRefusedError, ChainBrokenError
 from retraining.registry import Registry
@@ -53,28 +53,32 @@ def verify_approved(
     policy = verified.people.policy(verified.pinned.spec)
     refuse_unapprovable(verified.decision, policy)
     approvals = Approvals.load(store, trust, before.model)
-    counted = counting(
+    counted = count(
         approvals.links if named is None else approvals.named(named),
-        decision=decision,
-        held_by=newest.digest,
+        verified.decision,
+        digest=decision,
+        registry=before,
         trust_list=verified.pinned.run.trust_list,
         policy=policy,
         now=now,
     )
-    if named is not None and tuple(link.digest for link in counted) != named:
+    if named is not None and counted.digests != named:
         raise ChainBrokenError(
-            f"{len(named)} approvals are named and {len(counted)} of them count: the others are"
-            " about something else, are no signature by a key where one is asked for, or are a"
+            f"{len(named)} approvals are named and {len(counted.links)} of them count: the others"
+            " are about something else, are no signature by a key where one is asked for, or are a"
             " second one of the same person."
         )
-    if lacking := still_needed(counted, policy):
+    if not counted.complete:
+        n = counted.reviewers_lacking
+        lacking = [f"{n} more reviewer{'s' * (n > 1)}"] if n else []
+        lacking += ["an owner of its pipeline file"] if counted.owner_lacking else []
         raise ApprovalRefusedError(
             f"The signed decision for {before.model} {verified.decision.week} is HOLD, and"
-            f" {len(counted)} of {policy.reviewers} approvals of it count; {lacking} more needed:"
-            f" `retraining approve {decision} --key KEY --why WHY`. Until then nothing is promoted,"
-            " whatever a task's colour says."
+            f" {' and '.join(lacking)} would have to sign it. Until then nothing is promoted,"
+            " whatever a task's colour says:"
+            f" {counted.commands(verified.decision, decision)}"
         )
-    return verified, tuple(link.digest for link in counted)
+    return verified, counted.digests
 
 
 def check_approvals(store: Store, trust: TrustHistory, registry: Registry) -> int:
