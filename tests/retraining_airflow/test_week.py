@@ -43,7 +43,9 @@ def weekly(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_a_clean_week_becomes_the_champion(weekly: Workspace, run_dag: Callable[..., Any]) -> None:
     run = run_dag(weekly, week=FIRST)
 
-    assert set(run.states.values()) == {"success"}
+    states = run.states
+    assert states.pop("approve") == "skipped"  # nobody has to be asked
+    assert set(states.values()) == {"success"}
     (entry,) = weekly.registry()
     assert (entry.verdict, entry.week, entry.version) == ("PROMOTE", FIRST, 1)
     # What travels between tasks is a digest of a signed record, and nothing else.
@@ -62,7 +64,7 @@ def test_a_dry_run_decides_and_promotes_nothing(
 ) -> None:
     states = run_dag(weekly, week=SECOND, dry_run=True).states
 
-    assert states.pop("promote") == "skipped"
+    assert {states.pop("promote"), states.pop("approve")} == {"skipped"}
     assert set(states.values()) == {"success"}
     assert len(weekly.registry()) == 1
 
@@ -77,6 +79,7 @@ def test_a_source_that_was_left_out_is_skipped_and_the_week_goes_on(
         "skipped",
         "skipped",
     )
+    assert states.pop("approve") == "skipped"
     assert set(states.values()) == {"success"}
     assert {b.batch.source for b in weekly.registry()[-1].batches} == {"gateway"}
 
@@ -91,7 +94,7 @@ def test_a_poisoned_week_ends_in_a_red_gate_that_tells_the_on_call(
     states = run_dag(weekly, week=THIRD).states
 
     assert states["gate"] == "failed"
-    assert states["promote"] == "upstream_failed"
+    assert (states["approve"], states["promote"]) == ("skipped", "upstream_failed")
     assert (states["train"], states["validate"]) == ("skipped", "skipped")
     assert {states[f"ingest[{n}]"] for n in range(len(SOURCES))} == {"success"}
     last = weekly.registry()[-1]

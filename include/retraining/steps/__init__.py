@@ -47,6 +47,7 @@ class StepRunner(Workbench):
     decide = concluding.decide
     promote = concluding.promote
     asked_week = approving.asked_week
+    commands_to_approve = approving.commands_to_approve
     held_decision = approving.held_decision
     approve = approving.approve
     approve_in_ui = approving.approve_in_ui

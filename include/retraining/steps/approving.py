@@ -97,16 +97,23 @@ def asked_week(bench: Workbench, decision: Digest) -> AskedWeek:
     )
 
 
+def commands_to_approve(bench: Workbench, decision: Digest) -> str:
+    """What people type to approve that decision; empty when nobody can."""
+    try:
+        return asked_week(bench, decision).commands
+    except (ApprovalRefusedError, RegistryMovedError):
+        return ""
+
+
 def held_decision(bench: Workbench, run: Digest) -> Digest | None:
     """The decision that the newest registry entry holds, if it is that of the pinned run `run`."""
     pinned = bench.pinned(run)
-    newest = [link for link in bench.registry(pinned.run.model).links[-1:]]
-    for link in newest:
-        if link.record.verdict == "ROLLBACK":
-            return None
-        if bench.decision(link.record.decision).report.pinned_run == run:
-            return link.record.decision
-    return None
+    registry = bench.registry(pinned.run.model)
+    newest = registry.entries[-1] if registry.links else None
+    if newest is None or newest.verdict == "ROLLBACK":
+        return None
+    report = bench.decision(newest.decision).report
+    return newest.decision if report.pinned_run == run else None
 
 
 def approve(

@@ -21,6 +21,8 @@ NAMES = {"anna": "reviewer", "ben": "reviewer", "olga": "owner"}
 def add_people(workspace: Workspace) -> None:
     """Two reviewers and an owner, with keys of their own on the trust list."""
     folder = workspace.home / "people"
+    if folder.exists():  # a server's workspace, which has several models
+        return
     for name in NAMES:
         create_key(folder / f"{name}.pem")
     new = [NewKey(n, role, folder / f"{n}.pub.json") for n, role in NAMES.items()]  # type: ignore[arg-type]
