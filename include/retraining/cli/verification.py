@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retraining.cli.common import app, open_spec, output, print_json, settings_of, short
+from retraining.cli.common import (
+    app,
+    open_spec,
+    output,
+    print_json,
+    settings_of,
+    short,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from retraining.settings import Settings
@@ -74,7 +82,7 @@ def verify(
                 entry.model,
                 entry.week,
                 str(entry.attempt),
-                entry.verdict,
+                verdict_of(entry),
                 str(entry.version),
                 "-" if epsilon is None else f"{epsilon:.2f}",
                 short(entry.decision),

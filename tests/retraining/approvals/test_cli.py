@@ -52,7 +52,10 @@ def test_two_reviewers_approve_and_the_promoter_promotes(tmp_path: Path) -> None
     second = json.loads(did(held, "approve", digits, *options))
     assert (second["approver"], second["complete"]) == ("ben", True)
     assert "version 1 serves (2026-W05, approved by 2)" in did(held, "promote", digits)
-    assert "2 approvals of" in did(held, "verify")
+    verified = did(held, "verify")
+    assert "2 approvals of" in verified
+    for table in (verified, did(held, "champions", held.model)):
+        assert "PROMOTE, approved" in table and "HOLD" in table
     shown = did(held, "show", second["digest"])
     assert "approval" in shown and "Signed by ben, reviewer of trust list" in shown
 
