@@ -12,6 +12,7 @@ STEPS = ("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "
 _DAG_SECONDS = 120
 _RUN_SECONDS = 900
 _POLL_SECONDS = 0.4
+_WAITS = "awaiting_input"
 _NAME_WIDTH = 8  # of a week; longer names stand out
 
 Told = Callable[[str], None]
@@ -88,6 +89,11 @@ def follow(
                 printed.add(step)
                 told(f"{run.name:<{_NAME_WIDTH}}  {step:<11} {_said(step, of_step, verdict)}")
         if state in FINISHED_RUN:
+            break
+        if any(task.state == _WAITS for task in tasks):
+            # Nobody is there to sign it, and no other run of the model starts while it waits.
+            told(f"{run.name:<{_NAME_WIDTH}}  waits for a reviewer's signature; the demo leaves it")
+            api.fail_run(run.dag_id, run.run_id)
             break
         if time.monotonic() - started > _RUN_SECONDS:
             raise RetrainingError(

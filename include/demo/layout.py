@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from demo.cut_data import DATA, DIGIT_READER, SPAM_FILTER, WEEKS
+from retraining.evidence import Role
 from retraining.keyring import (
     NewKey,
     change_trust,
@@ -100,9 +101,12 @@ def _make_keys(settings: Settings) -> None:
     lacking = [name for name in providers if not provider_key(settings.keys, name).exists()]
     folder = provider_key(settings.keys, "").parent
     new = [NewKey(n, "provider", create_provider_key(folder, n), holder=n) for n in lacking]
-    if not (settings.keys / "reviewer.pem").exists():
-        public = create_provider_key(settings.keys, "reviewer")
-        new.append(NewKey("reviewer", "reviewer", public))
+    people: tuple[Role, ...] = ("reviewer", "owner")
+    new += [
+        NewKey(role, role, create_provider_key(settings.keys, role))
+        for role in people
+        if not (settings.keys / f"{role}.pem").exists()
+    ]
     if new:
         change_trust(settings, add=new)
 

@@ -57,8 +57,9 @@ def main() -> None:
         of_default = provider_key(folder / "workers" / "default" / "keys", name)
         hand_over(provider_key(settings.keys, name), of_default)
     print(
-        f"Handed out to {', '.join(HOLDERS)}. Now move root.pem and reviewer.pem from secrets/keys"
-        " offline: one signs the list of keys, the other reviews; no container needs them."
+        f"Handed out to {', '.join(HOLDERS)}. Now move root.pem, reviewer.pem and owner.pem from"
+        " secrets/keys offline: they sign the list of keys, what people decide, pipeline files;"
+        " no container needs them."
     )
 
 

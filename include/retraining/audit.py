@@ -39,6 +39,7 @@ from retraining.signed_chain import (
 )
 from retraining.store import Store
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
+from retraining.verify.approved import check_approvals, verify_approved
 
 R = TypeVar("R", bound=Record)
 
@@ -63,8 +64,8 @@ class VerifiedEntry:
 
 
 def models_of(store: Store) -> list[str]:
-    """Every model that has a registry, a ledger, reviews, incidents or anything of production."""
-    folders = ("registry", "ledger", "reviews", "incidents", *_PRODUCTION)
+    """Every model that has any chain of records."""
+    folders = ("registry", "ledger", "reviews", "incidents", "approvals", *_PRODUCTION)
     names = [name for folder in folders for name in store.names(folder)]
     return sorted({name.split("/")[1] for name in names})
 
@@ -189,6 +190,22 @@ def audit_incidents(store: Store, trust: TrustHistory, *, models: Sequence[str] 
     return n_entries
 
 
+def audit_approvals(store: Store, trust: TrustHistory, *, models: Sequence[str] = ()) -> int:
+    """Verify every approval: who signed it, and that it is about a week that its entry holds.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ChainBrokenError: At the first thing that does not hold; the message names the entry.
+    """
+    registries = (
+        Registry(model, tuple(registry_chain(store, trust, model).load()))
+        for model in models or models_of(store)
+    )
+    return sum(check_approvals(store, trust, registry) for registry in registries)
+
+
 def _require_its_rollback(store: Store, trust: TrustHistory, entry: IncidentEntry) -> None:
     if entry.rollback is None:
         return
@@ -248,17 +265,35 @@ def _verify_entry(
         before = registry.before(entry.previous)
         if entry.verdict == "ROLLBACK":
             return _verify_rollback(store, trust, entry, before, rehash)
-        verified = verify_decision(store, trust, entry.decision, before, rehash=rehash)
+        verified = _verify_concluded(store, trust, entry, before, rehash)
         if verified.decision.dry_run:
             raise ChainBrokenError("its decision was a dry run, which concludes nothing.")
         _require_derived(
-            promotion.next_entry(verified, before, trust.named(entry.trust_list)), entry
+            promotion.next_entry(
+                verified, before, trust.named(entry.trust_list), approvals=entry.approvals
+            ),
+            entry,
         )
     except StoreUnreachableError:
         raise
     except RetrainingError as error:
         raise ChainBrokenError(f"{where}: {error}") from error
     return verified
+
+
+def _verify_concluded(
+    store: Store,
+    trust: TrustHistory,
+    entry: RegistryEntry,
+    before: Registry,
+    rehash: ArtefactCheck,
+) -> VerifiedDecision:
+    if not entry.approvals:
+        return verify_decision(store, trust, entry.decision, before, rehash=rehash)
+    named = entry.approvals
+    return verify_approved(
+        store, trust, entry.decision, before, now=None, named=named, rehash=rehash
+    )[0]
 
 
 def _verify_rollback(

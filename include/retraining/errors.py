@@ -63,6 +63,10 @@ class ReviewRefusedError(RetrainingError):
     """A review is about something that its screening did not name, or would strike other rows."""
 
 
+class ApprovalRefusedError(RetrainingError):
+    """This may not be approved, or not enough people have approved it."""
+
+
 class TrainerError(RetrainingError):
     """The trainer did not finish, or its files are not what was asked for."""
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from retraining.digests import Digest, parse_json
 from retraining.errors import ArtifactMissingError, ConfigError, EvidenceError, RetrainingError
 from retraining.evidence import (
+    APPROVAL_ENTRY,
     FEEDBACK_ENTRY,
     INCIDENT_ENTRY,
     LEDGER_ENTRY,
@@ -25,14 +26,21 @@ from retraining.signed_chain import TrustHistory
 from retraining.store import Store
 
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
-_CHAINS: dict[str, tuple[str, Role | None]] = {
-    "registry": (REGISTRY_ENTRY, "promoter"),
-    "ledger": (LEDGER_ENTRY, "pipeline"),
-    "feedback": (FEEDBACK_ENTRY, "pipeline"),
-    "monitoring": (MONITORING_ENTRY, "pipeline"),
-    "reviews": (REVIEW_ENTRY, "reviewer"),
-    "incidents": (INCIDENT_ENTRY, "reviewer"),
-    "trust": (TRUST_LIST, None),
+_CHAINS: dict[str, tuple[str, tuple[Role, ...]]] = {
+    "registry": (REGISTRY_ENTRY, ("promoter",)),
+    "ledger": (LEDGER_ENTRY, ("pipeline",)),
+    "feedback": (FEEDBACK_ENTRY, ("pipeline",)),
+    "monitoring": (MONITORING_ENTRY, ("pipeline",)),
+    "reviews": (REVIEW_ENTRY, ("reviewer",)),
+    "incidents": (INCIDENT_ENTRY, ("reviewer",)),
+    "approvals": (APPROVAL_ENTRY, ("reviewer", "owner", "promoter")),
+    "trust": (TRUST_LIST, ()),
+}
+_KINDS = {
+    "trust": "trust list",
+    "reviews": "review",
+    "incidents": "incident",
+    "approvals": "approval",
 }
 
 
@@ -114,11 +122,9 @@ def _describe(store: Store, trust: TrustHistory, digest: Digest, name: str) -> F
     folder = name.partition("/")[0]
     if folder == "attestations":
         return _attestation(store, trust, digest)
-    predicate_type, role = _CHAINS[folder]
-    kind = {"trust": "trust list", "reviews": "review", "incidents": "incident"}.get(
-        folder, f"{folder} entry"
-    )
-    if role is None:  # every version was verified against the root key when it was loaded
+    predicate_type, roles = _CHAINS[folder]
+    kind = _KINDS.get(folder, f"{folder} entry")
+    if not roles:  # every version was verified against the root key when it was loaded
         known = trust.lists[digest]
         keys = {key_id: key.model_dump(mode="json") for key_id, key in known.keys.items()}
         body = {"version": known.version, "keys": keys}
@@ -126,10 +132,11 @@ def _describe(store: Store, trust: TrustHistory, digest: Digest, name: str) -> F
     raw, problem = store.read(name), "no trust list"
     for known in _newest_first(trust):
         try:
-            record = known.open(raw, predicate_type=predicate_type, roles=[role])
+            record = known.open(raw, predicate_type=predicate_type, roles=roles)
         except EvidenceError as error:
             problem = str(error)
             continue
+        role = next(role for role in roles if record.key_id in known.keys_for([role]))
         said = f"Signed by {record.key_id}, {role} of trust list version {known.version}: {name}"
         return FoundRecord(kind=kind, digest=digest, verified=said, body=dict(record.predicate))
     return FoundRecord(kind=kind, digest=digest, verified=f"NOT VERIFIED: {problem}", holds=False)

@@ -29,7 +29,7 @@ from retraining.store import Store, open_store
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 NEEDED_ROLES: tuple[Role, ...] = ("pipeline", "promoter")  # besides the root
-TEAM_ROLES: tuple[Role, ...] = (*NEEDED_ROLES, "reviewer")
+TEAM_ROLES: tuple[Role, ...] = (*NEEDED_ROLES, "reviewer", "owner")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def provider_key(folder: Path, name: str) -> Path:
 
 
 def create_team_keys(settings: Settings, *, providers: Sequence[str] = ()) -> TrustList:
-    """Make a small team's keys (root, pipeline, promoter, reviewer) and the first trust list.
+    """Make a small team's keys (root and `TEAM_ROLES`) and the first trust list.
 
     Keys that lie there already are used as they are, so that an interrupted run can be finished.
 

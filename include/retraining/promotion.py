@@ -5,16 +5,28 @@ auditor can derive it again and compare. HOLD and REJECT are entries too: the ne
 know that the week was looked at.
 """
 
+from retraining.digests import Digest
 from retraining.evidence import TrustList
 from retraining.records import RegisteredBatch, RegistryEntry, ScreenedBatch, WindowBlock
 from retraining.registry import Registry
 from retraining.verify import VerifiedDecision
 
 
-def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -> RegistryEntry:
-    """The registry entry that a verified decision leads to."""
+def next_entry(
+    verified: VerifiedDecision,
+    before: Registry,
+    trust: TrustList,
+    *,
+    approvals: tuple[Digest, ...] = (),
+) -> RegistryEntry:
+    """The registry entry that a verified decision leads to.
+
+    Args:
+        before: The registry that it continues; with `approvals`, its newest entry holds the week.
+        approvals: Of a week that was held, verified, and enough of them.
+    """
     decision, run = verified.decision, verified.pinned.run
-    promoted = decision.verdict == "PROMOTE"
+    promoted = decision.verdict == "PROMOTE" or bool(approvals)
     provenance = {report.batch: report for report in verified.provenance}
     left = {block.batch: block for block in verified.purge.blocks} if verified.purge else {}
     batches = tuple(
@@ -25,7 +37,7 @@ def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -
         model=run.model,
         sequence=len(before.links) + 1,
         previous=before.head,
-        verdict=decision.verdict,
+        verdict="PROMOTE" if promoted else decision.verdict,
         week=run.week,
         attempt=run.attempt,
         decision=verified.digest,
@@ -38,6 +50,7 @@ def next_entry(verified: VerifiedDecision, before: Registry, trust: TrustList) -
         ledger_head=verified.training.ledger_head if verified.training else None,
         champion=decision.challenger if promoted else before.champion,
         version=len(before.promotions) + 1 if promoted else before.version,
+        approvals=approvals,
     )
 
 

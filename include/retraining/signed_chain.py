@@ -3,10 +3,10 @@
 A chain is a numbered list of envelopes, `<prefix>/0000000001.dsse.json` and on. Each record names
 the payload digest of the one before and the trust list of its day; appending is one conditional
 write, so of two writers exactly one wins. The registry, the privacy ledger, the closed batches of
-feedback, the monitored days, the reviews and the incidents are such chains.
+feedback, the monitored days, reviews, incidents and approvals are such chains.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -113,7 +113,10 @@ class Link(Generic[T]):
 
 
 class SignedChain(Generic[R]):
-    """One chain in the store, for one model."""
+    """One chain in the store, for one model.
+
+    `also` may sign, too; `check_signer` then says whose key which record needs.
+    """
 
     def __init__(
         self,
@@ -124,13 +127,16 @@ class SignedChain(Generic[R]):
         record_type: type[R],
         predicate_type: str,
         role: Role,
+        also: Sequence[Role] = (),
+        check_signer: Callable[[R, str, TrustList], None] | None = None,
     ) -> None:
         self._store = store
         self._trust = trust
         self._prefix = prefix
         self._record_type = record_type
         self._predicate_type = predicate_type
-        self._role: Role = role
+        self._roles: tuple[Role, ...] = (role, *also)
+        self._check_signer = check_signer
 
     def load(self) -> list[Link[R]]:
         """Every record, in order, each verified and linked to the one before.
@@ -193,7 +199,7 @@ class SignedChain(Generic[R]):
         opened = None
         for trust in sorted(self._trust.lists.values(), key=lambda t: -t.version):
             try:
-                opened = trust.open(raw, predicate_type=self._predicate_type, roles=[self._role])
+                opened = trust.open(raw, predicate_type=self._predicate_type, roles=self._roles)
             except EvidenceError:
                 continue
             if opened.predicate.get("trust_list") == trust.digest:
@@ -201,8 +207,8 @@ class SignedChain(Generic[R]):
             opened = None
         if opened is None:
             raise EvidenceError(
-                f"not signed by a {self._role} key of the trust list that it names; the entry is"
-                " forged or was altered. Find out who can write there, then restore it."
+                f"not signed by a {' or '.join(self._roles)} key of the trust list that it names."
+                " It was forged or altered. Find out who can write there, then restore the entry."
             )
         try:
             record = self._record_type.model_validate(dict(opened.predicate))
@@ -215,7 +221,10 @@ class SignedChain(Generic[R]):
             raise EvidenceError(
                 f"names the reviewer {record.reviewer!r}, and {opened.key_id!r} signed it."
             )
-        if body.trust_version != self._trust.named(body.trust_list).version:
+        known = self._trust.named(body.trust_list)
+        if self._check_signer is not None:
+            self._check_signer(record, opened.key_id, known)
+        if body.trust_version != known.version:
             raise EvidenceError("names a trust list version that is not its list's.")
         return Link(opened.digest, opened.key_id, record)
 

@@ -75,12 +75,23 @@ and the next step. Usually: start the week again without the source that it name
 
 Marking this task green promotes nothing: promotion reads the signed decision, not the colour."""
 
+APPROVE = """Asks people about a week that the gate held, if the pipeline file says so, and waits.
+
+**Skipped** when there is nothing to approve: the gate passed, refused for good, or trained no
+challenger; or when somebody chose to leave it. **Green** when enough people have signed. **Red**
+when nobody answered in time, or the answer came before the signatures: sign, then clear this task.
+
+The answer here counts for nothing by itself: reviewers sign with `retraining approve` on their own
+machines (with `approval.in_ui` the answer is recorded under your login, the weaker form). Marking
+this task green promotes nothing. While it waits, no other run of this model starts: choose *Leave
+it* to go on."""
+
 PROMOTE = """Verifies the decision and everything behind it again, then appends the new champion to
 the signed registry and updates the asset.
 
-Skipped in a dry run. When red, no signed decision says PROMOTE for the current champion (somebody
-marked or cleared a task, or another run was faster), or something in the store was changed: the
-first line of the log says which. Nothing was promoted."""
+Skipped in a dry run. When red, no signed decision says PROMOTE for the current champion, and no
+approval counts (somebody marked or cleared a task, or another run was faster), or something in the
+store was changed: the first line of the log says which. Nothing was promoted."""
 
 
 def dag_doc(spec: PipelineSpec) -> str:
@@ -92,7 +103,7 @@ Owner: {spec.owner}. Trains a challenger on the week's signed batches, and makes
 only if a signed decision says so.
 
 `pin → ingest → provenance → screen → train → validate → purge, train again, validate again, where a
-check of behaviour refuses → gate → promote`
+check of behaviour refuses → gate → (approve) → promote`
 {_COLOURS}
 Sources:
 {sources}

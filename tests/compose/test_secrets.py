@@ -135,7 +135,7 @@ def test_each_worker_gets_its_own_keys_and_only_promotion_the_promoters(
     store = open_store(tmp_path / "store")
     root = public_key_of(secrets / "workers" / "training" / "keys" / "root.pub.json", "root")
     trust = TrustHistory.load(store, root).latest
-    assert set(trust.keys) == {"pipeline", "promoter", "reviewer", "gateway"}
+    assert set(trust.keys) == {"pipeline", "promoter", "reviewer", "owner", "gateway"}
     assert made_keys() == secrets  # a second time: the same keys, handed out again
     assert TrustHistory.load(store, root).latest.version == 1
 

@@ -70,7 +70,9 @@ def test_another_model_can_be_laid_out_later(tmp_path: Path) -> None:
 
 def test_private_keys_are_for_their_owner_only(home: Path) -> None:
     private = list((home / "keys").rglob("*.pem"))
-    assert len(private) == 4 + 7  # root, pipeline, promoter, reviewer; providers, two of feedback
+    assert (
+        len(private) == 5 + 7
+    )  # root, pipeline, promoter, reviewer, owner; providers, two of feedback
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
@@ -145,9 +147,10 @@ def test_a_workspace_of_an_earlier_release_gets_the_keys_that_are_new(tmp_path: 
     home = tmp_path / "workspace"
     old = demo_settings(home)
     create_team_keys(old, providers=["mail_gateway_a", "mail_gateway_b", "purchased_feed"])
-    change_trust(old, remove=["reviewer"])
-    for part in ("pem", "pub.json"):
-        (old.keys / f"reviewer.{part}").unlink()
+    change_trust(old, remove=["reviewer", "owner"])
+    for name in ("reviewer", "owner"):
+        for part in ("pem", "pub.json"):
+            (old.keys / f"{name}.{part}").unlink()
 
     settings = lay_out(home, models=["spam_filter"])
 
@@ -156,3 +159,4 @@ def test_a_workspace_of_an_earlier_release_gets_the_keys_that_are_new(tmp_path: 
     assert trust.version == 3
     assert "user_feedback" in trust.keys
     assert trust.keys["reviewer"].roles == ("reviewer",)
+    assert trust.keys["owner"].roles == ("owner",)

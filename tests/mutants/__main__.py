@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
 
+from tests.mutants.approvals import APPROVALS
 from tests.mutants.behaviour import BEHAVIOUR
 from tests.mutants.gate import GATE
 from tests.mutants.gate_report import GATE_REPORT
@@ -29,7 +30,16 @@ from tests.mutants.purge import PURGE
 from tests.mutants.reviews import REVIEWS
 from tests.mutants.weekly import WEEKLY
 
-MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS, *GATE, *PURGE, *BEHAVIOUR, *GATE_REPORT)
+MUTANTS = (
+    *WEEKLY,
+    *PRODUCTION,
+    *REVIEWS,
+    *GATE,
+    *PURGE,
+    *APPROVALS,
+    *BEHAVIOUR,
+    *GATE_REPORT,
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 

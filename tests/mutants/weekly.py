@@ -606,8 +606,8 @@ WEEKLY = (
     Mutant(
         "promoted exactly once",
         "steps/concluding.py",
-        "    if newest and newest.record.decision == decision and ",
-        "    if False and ",
+        'newest.record.decision == decision and newest.record.verdict == "PROMOTE":',
+        "False:",
         TAMPERER,
         "used_once",
     ),

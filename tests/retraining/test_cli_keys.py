@@ -36,7 +36,7 @@ def test_one_command_makes_the_keys_of_a_small_team(tmp_path: Path) -> None:
     said = did(tmp_path, "keys", "create")
     assert "offline" in said
     private = sorted(path.name for path in (tmp_path / "keys").rglob("*.pem"))
-    assert private == ["pipeline.pem", "promoter.pem", "reviewer.pem", "root.pem"]
+    assert private == ["owner.pem", "pipeline.pem", "promoter.pem", "reviewer.pem", "root.pem"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").rglob("*.pem")} == {
         0o600
     }
@@ -45,6 +45,7 @@ def test_one_command_makes_the_keys_of_a_small_team(tmp_path: Path) -> None:
         "pipeline": ("pipeline",),
         "promoter": ("promoter",),
         "reviewer": ("reviewer",),
+        "owner": ("owner",),
     }
     assert "BEGIN" not in said
 

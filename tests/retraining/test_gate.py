@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retraining.approvals import People
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
 from retraining.gate import decide, sentence, worst
@@ -105,6 +106,10 @@ def clean(name: Any, p_value: float | None = 0.4, **said: Any) -> BehaviourResul
     return BehaviourResult(name=name, p_value=p_value, **said)
 
 
+def _unchanged(spec: Any) -> People:
+    return People(champion_spec=spec, version=1)
+
+
 class Run:
     """The reports of one good week; a test changes one thing and decides."""
 
@@ -118,6 +123,7 @@ class Run:
         self.arrived: dict[tuple[str, str], Refusal | None] = {}
         self.refusal: Refusal | None = None
         self.feedback: FeedbackEffect | None = None
+        self.people: People | None = None  # nothing changed, when None
         self.training: TrainingReport | None = TrainingReport(
             blocks=(BLOCK,),
             n_rows=990,
@@ -195,6 +201,7 @@ class Run:
             self.screening(),
             self.training,
             self.validation,
+            people=self.people or _unchanged(self.spec),
         )
 
 
@@ -624,6 +631,7 @@ def test_another_spec_than_the_pinned_one_decides_nothing():
                 run.screening(),
                 run.training,
                 run.validation,
+                people=_unchanged(run.spec),
             )
 
 
@@ -631,7 +639,8 @@ def test_a_policy_that_was_not_on_record_decides_nothing():
     run = Run()
     pinned = run.pin().model_copy(update={"policy": Digest.of(b"loose")})
     with pytest.raises(ChainBrokenError, match="policy"):
-        decide(pinned, Digest.of(b"pin"), run.spec, run.provenance(), run.screening(), None, None)
+        reports = run.provenance(), run.screening(), None, None
+        decide(pinned, Digest.of(b"pin"), run.spec, *reports, people=_unchanged(run.spec))
 
 
 @pytest.mark.parametrize("side", ["provenance", "screening"])
@@ -651,6 +660,7 @@ def test_a_batch_that_one_step_is_silent_about_decides_nothing(side):
             screening,
             run.training,
             run.validation,
+            people=_unchanged(run.spec),
         )
 
 
@@ -676,6 +686,7 @@ def test_screening_of_other_bytes_than_provenance_verified_decides_nothing():
             screening,
             run.training,
             run.validation,
+            people=_unchanged(run.spec),
         )
 
 
@@ -757,5 +768,83 @@ def test_a_long_refusal_and_a_long_address_fit_into_the_bound():
     assert "next: " in said and "full report: https://airflow.example/" in said
 
 
+def test_the_sentence_of_a_week_that_may_be_approved_says_how_however_long_the_rest_is():
+    run = Run(parts=[_part(n_rows=10)])
+    command = f"retraining approve {Digest.of(b'decision')} --key KEY --why WHY"
+    for address in ("x", "https://airflow.example/" + "a" * 5000):
+        said = sentence(run.decide(), address, approve=command)
+        assert f"; or approve it: {command}; full report: " in said
+        assert len(said) <= MAX_CHARACTERS
+
+
 def test_a_promoted_week_has_a_sentence_too():
     assert sentence(Run().decide(), "x").startswith("PROMOTE: spam_filter 2026-W07 passed all")
+
+
+# --- people ---------------------------------------------------------------------------------
+
+
+def _asking(*ask: str, reviewers: int = 1, **gate: Any):
+    spec = _spec(**gate)
+    policy = spec.approval.model_copy(update={"ask": ask, "reviewers": reviewers})
+    return spec.model_copy(update={"approval": policy})
+
+
+def _people(champion: Any, **said: Any) -> People:
+    return People(champion_spec=champion, version=3, **said)
+
+
+def test_a_first_pipeline_file_is_no_change():
+    run = Run(champion=None)
+    run.people = People(champion_spec=None, version=0)
+    assert "spec" not in [check.name for check in run.decide().checks]
+
+
+@pytest.mark.parametrize(
+    ("ask", "signed_by", "verdict"),
+    [
+        (("on_changed_spec",), (), "HOLD"),
+        (("on_changed_spec",), ("olga",), "PROMOTE"),
+        ((), (), "PROMOTE"),
+        (("on_hold", "on_purge"), (), "PROMOTE"),
+    ],
+)
+def test_a_changed_file_is_held_until_signed_where_the_champions_file_says_so(
+    ask, signed_by, verdict
+):
+    run = Run(_asking(margin=0.03))  # the new file asks nobody
+    run.people = _people(_asking(*ask), signed_by=signed_by, owners=("olga",))
+    check = _check(run.decide(), "spec")
+    assert check.verdict == verdict
+    assert "gate.margin" in check.observed
+
+
+def test_the_next_step_without_any_owner_says_how_to_add_one():
+    run = Run(_spec(margin=0.03))
+    run.people = _people(_spec())
+    said = sentence(run.decide(), "x")
+    assert "no key may sign it: `retraining keys provider NAME`" in said
+    assert "--role owner" in said
+
+
+@pytest.mark.parametrize("reviewers", [1, 2])
+def test_always_holds_a_week_that_passed_everything_else(reviewers):
+    run = Run(_asking("always", reviewers=reviewers))
+    decision = run.decide()
+    assert _failed(decision) == [("approval", "HOLD")]
+    assert f"by {reviewers} reviewer" in _check(decision, "approval").allowed
+
+
+def test_always_asks_nobody_about_a_week_without_a_challenger():
+    run = Run(_asking("always"))
+    run.training = run.validation = None
+    run.refusal = Refusal(code="poison", sentence="No.")
+    assert "approval" not in [check.name for check in run.decide().checks]
+
+
+def test_always_cannot_be_switched_off_by_the_file_that_it_is_about():
+    run = Run(_asking())
+    run.people = _people(_asking("always"))
+    assert _failed(run.decide()) == [("approval", "HOLD")]
+    run.people = _people(_asking("always"), signed_by=("olga",))
+    assert run.decide().verdict == "PROMOTE"

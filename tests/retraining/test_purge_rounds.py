@@ -8,7 +8,7 @@ import pytest
 
 from retraining.audit import audit
 from retraining.digests import Digest
-from retraining.errors import ChainBrokenError, EvidenceError
+from retraining.errors import ChainBrokenError, EvidenceError, RetrainingError
 from retraining.evidence import statements
 from retraining.gate import sentence
 from retraining.gate_report import Page
@@ -18,6 +18,7 @@ from retraining.validation import behaviour
 from retraining.verify.window import TrainedVersions
 from tests.fixtures.marked_rows import MARKED, N_MARKED, marked, n_marked, refuses_marked_rows
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, make_workspace
+from tests.retraining.approvals.cases import add_people, approve
 
 pytestmark = pytest.mark.slow  # whole weeks are run
 
@@ -34,7 +35,10 @@ def looks() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """One promoted week, and a second in which the feed delivered marked rows."""
-    workspace = make_workspace(tmp_path_factory.mktemp("purge") / "workspace", weeks=WEEKS)
+    # Tests change the pipeline file, and nobody has to sign that.
+    home = tmp_path_factory.mktemp("purge") / "workspace"
+    spec = {"approval": {"ask": ["on_hold", "on_purge"]}}
+    workspace = make_workspace(home, weeks=WEEKS, spec=spec)
     assert workspace.run_week(FIRST).entry is not None
     workspace.deliver(SECOND, ["feed"], change=marked)
     return workspace
@@ -130,6 +134,25 @@ def test_nothing_is_done_twice(offered: tuple[Workspace, Any]) -> None:
 def test_an_auditor_follows_both_challengers(offered: tuple[Workspace, Any]) -> None:
     workspace, _ = offered
     assert verdicts_of(workspace) == ["PROMOTE", "HOLD"]
+
+
+def test_a_reviewers_yes_promotes_what_was_offered(
+    offered: tuple[Workspace, Any], tmp_path: Any
+) -> None:
+    workspace, _ = offered
+    workspace = workspace.copied(tmp_path / "workspace")
+    add_people(workspace)
+    week = workspace.run_week(SECOND)  # under the trust list that knows the reviewer
+    assert [check.name for check in week.gate.report.failed()] == ["purge"]
+    digest = week.gate.attestation.digest
+    with pytest.raises(RetrainingError, match="retraining approve"):
+        workspace.steps().promote(digest)
+    approve(workspace, "anna")
+    entry = workspace.steps().promote(digest).record
+    assert (entry.verdict, entry.champion) == ("PROMOTE", week.rounds[0].training.report.model)
+    feed = next(batch for batch in entry.batches if batch.batch.source == "feed")
+    assert (feed.accepted, feed.refusal_code) == (None, "purged")
+    assert verdicts_of(workspace) == ["PROMOTE", "HOLD", "HOLD", "PROMOTE"]
 
 
 def test_where_the_file_allows_it_it_is_promoted_at_once(

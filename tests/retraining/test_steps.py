@@ -115,9 +115,10 @@ def test_leaving_sources_out_does_not_get_round_the_share_caps(workspace: Worksp
 
 def test_a_held_week_is_looked_at_again_by_the_next_run(workspace: Workspace) -> None:
     run(workspace, FIRST)
+    champions = workspace.spec_file.read_text()
     workspace.edit_spec({"gate": {"limits": {"accuracy": {"min": 0.0, "max": 0.1}}}})
     assert run(workspace, SECOND).gate.report.verdict == "REJECT"
-    workspace.edit_spec({"gate": {"limits": {"accuracy": {"min": 0.75, "max": 1.0}}}})
+    workspace.spec_file.write_text(champions)  # nobody has to sign what is as it was
     third = run(workspace, THIRD)
     assert third.screened.run.report.weeks == (SECOND, THIRD)
     assert third.entry is not None

@@ -36,8 +36,9 @@ def test_the_steps_stand_in_their_order(build: Any) -> None:
     tasks = build().task_dict
 
     assert set(tasks) == {
-        *("pin", "ingest", "provenance", "screen", "train", "validate", "gate", "promote"),
+        *("pin", "ingest", "provenance", "screen", "train", "validate"),
         *("purge", "train_again", "validate_again"),
+        *("gate", "approve", "promote"),
     }
     assert tasks["pin"].upstream_task_ids == set()
     assert tasks["ingest"].upstream_task_ids == {"pin"}
@@ -52,7 +53,8 @@ def test_the_steps_stand_in_their_order(build: Any) -> None:
         *("pin", "provenance", "screen", "train", "validate"),
         *("purge", "train_again", "validate_again"),
     }
-    assert tasks["promote"].upstream_task_ids == {"gate"}
+    assert tasks["approve"].upstream_task_ids == {"pin", "gate"}
+    assert tasks["promote"].upstream_task_ids == {"gate", "approve"}
 
 
 def test_there_are_as_many_rounds_as_the_file_allows(build: Any) -> None:
@@ -77,6 +79,7 @@ def test_the_gate_judges_refusals_and_nothing_that_broke(build: Any) -> None:
 
     assert rules.pop("gate") == "none_failed"
     assert rules.pop("screen") == "none_failed_min_one_success"
+    assert (rules.pop("approve"), rules.pop("promote")) == ("one_failed", "one_success")
     assert set(rules.values()) == {"all_success"}
 
 
@@ -180,5 +183,5 @@ def test_training_and_promotion_go_to_queues_of_their_own(build: Any) -> None:
 
     queues = {task.task_id: task.queue for task in dag.tasks}
     assert queues["train"] == "training"
-    assert {queues[name] for name in ("validate", "gate", "promote")} == {"promotion"}
+    assert {queues[name] for name in ("validate", "gate", "approve", "promote")} == {"promotion"}
     assert {queues[name] for name in ("pin", "ingest", "provenance", "screen")} == {"default"}

@@ -22,6 +22,7 @@ from tests.fixtures.workspace import (
     flip_labels,
     make_workspace,
 )
+from tests.retraining.approvals.cases import add_people, key_of
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
@@ -52,7 +53,9 @@ def without_purge(states: dict[str, str]) -> dict[str, str]:
 def test_a_clean_week_becomes_the_champion(weekly: Workspace, run_dag: Callable[..., Any]) -> None:
     run = run_dag(weekly, week=FIRST)
 
-    assert set(without_purge(run.states).values()) == {"success"}
+    states = without_purge(run.states)
+    assert states.pop("approve") == "skipped"  # nobody has to be asked
+    assert set(states.values()) == {"success"}
     (entry,) = weekly.registry()
     assert (entry.verdict, entry.week, entry.version) == ("PROMOTE", FIRST, 1)
     # What travels between tasks is a digest of a signed record, and nothing else.
@@ -71,7 +74,7 @@ def test_a_dry_run_decides_and_promotes_nothing(
 ) -> None:
     states = run_dag(weekly, week=SECOND, dry_run=True).states
 
-    assert states.pop("promote") == "skipped"
+    assert {states.pop("promote"), states.pop("approve")} == {"skipped"}
     assert set(without_purge(states).values()) == {"success"}
     assert len(weekly.registry()) == 1
 
@@ -86,6 +89,7 @@ def test_a_source_that_was_left_out_is_skipped_and_the_week_goes_on(
         "skipped",
         "skipped",
     )
+    assert states.pop("approve") == "skipped"
     assert set(without_purge(states).values()) == {"success"}
     assert {b.batch.source for b in weekly.registry()[-1].batches} == {"gateway"}
 
@@ -100,7 +104,7 @@ def test_a_poisoned_week_ends_in_a_red_gate_that_tells_the_on_call(
     states = run_dag(weekly, week=THIRD).states
 
     assert states["gate"] == "failed"
-    assert states["promote"] == "upstream_failed"
+    assert (states["approve"], states["promote"]) == ("skipped", "upstream_failed")
     assert (states["train"], states["validate"]) == ("skipped", "skipped")
     assert {states[f"ingest[{n}]"] for n in range(len(SOURCES))} == {"success"}
     last = weekly.registry()[-1]
@@ -116,11 +120,14 @@ def test_what_taught_a_refused_challenger_is_taken_out_and_another_is_promoted(
     monkeypatch.setattr(behaviour, "examine", refuses_marked_rows)
     workspace = weekly.copied(tmp_path / "workspace")
     workspace.edit_spec({"gate": {"purge": "promote"}})
+    add_people(workspace)
+    workspace.steps().sign_spec(MODEL, why="we trust the purge", key=key_of(workspace, "olga"))
     workspace.deliver(THIRD, ["gateway"])
     workspace.deliver(THIRD, ["feed"], change=marked)
 
     states = run_dag(workspace, week=THIRD).states
 
+    assert states.pop("approve") == "skipped"
     assert set(states.values()) == {"success"}
     entry = workspace.registry()[-1]
     assert (entry.verdict, entry.week) == ("PROMOTE", THIRD)

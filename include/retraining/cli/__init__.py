@@ -6,7 +6,7 @@ here: a command imports what it needs when it runs, so that `retraining --help` 
 
 # In the order of `--help`.
 # isort: off
-from retraining.cli import start, weeks, models, reviews, feedback, monitoring, rollback
+from retraining.cli import start, weeks, approvals, models, reviews, feedback, monitoring, rollback
 from retraining.cli import incident
 from retraining.cli import verification, gate_report, keys, tables
 
@@ -15,6 +15,7 @@ from retraining.cli.common import app
 
 __all__ = [
     "app",
+    "approvals",
     "feedback",
     "gate_report",
     "incident",

@@ -18,6 +18,7 @@ from retraining.errors import RetrainingError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from retraining.records import RegistryEntry
     from retraining.settings import Settings
     from retraining.spec import PipelineSpec
     from retraining.steps import StepRunner
@@ -147,6 +148,11 @@ def _console(*, stderr: bool) -> Console:
 def short(digest: str | None) -> str:
     """A digest for a table; `retraining show` finds it by these digits."""
     return digest.removeprefix("sha256:")[:12] if digest else "-"
+
+
+def verdict_of(entry: RegistryEntry) -> str:
+    """An entry's verdict for a table; a held week that people approved says so."""
+    return f"{entry.verdict}, approved" if entry.approvals else entry.verdict
 
 
 def print_json(value: Any) -> None:

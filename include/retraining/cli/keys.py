@@ -21,7 +21,10 @@ def create(
         typer.Option(help="Also make the key of this provider, for a trial. Repeatable."),
     ] = None,
 ) -> None:
-    """Make a small team's keys (root, pipeline, promoter, reviewer) and the first trust list."""
+    """Make a small team's keys and the first trust list.
+
+    Those are root, pipeline, promoter, reviewer and owner.
+    """
     from retraining.keyring import create_team_keys
 
     settings = settings_of(ctx)
@@ -31,7 +34,8 @@ def create(
         f" {trust.version} in {settings.store}.\n"
         f"Now move {settings.keys / 'root.pem'} offline: it is needed only to change the list. Keep"
         " promoter.pem on the machine that promotes, and no other; reviewer.pem belongs on the"
-        " machine of whoever reviews suspicious rows.",
+        " machine of whoever reviews rows and approves weeks, owner.pem on that of whoever answers"
+        " for the pipeline files.",
         markup=False,
     )
 
@@ -65,7 +69,7 @@ def trust(
         list[str] | None, typer.Option(metavar="NAME", help="Take this key off. Repeatable.")
     ] = None,
     role: Annotated[
-        str, typer.Option(help="May sign as provider, pipeline, promoter or reviewer.")
+        str, typer.Option(help="May sign as provider, pipeline, promoter, reviewer or owner.")
     ] = "provider",
     holder: Annotated[str, typer.Option(help="Who holds the private key, for people.")] = "",
     root: Annotated[

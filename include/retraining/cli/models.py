@@ -15,6 +15,7 @@ from retraining.cli.common import (
     print_json,
     settings_of,
     short,
+    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def champions(
             f"{entry.sequence} {short(link.digest)}",
             entry.week,
             str(entry.attempt),
-            entry.verdict,
+            verdict_of(entry),
             str(entry.version) if changed else "-",
             (short(entry.champion) if changed else "-") + mark,
             str(sum(batch.n_rows for batch in entry.batches)),

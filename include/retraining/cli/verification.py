@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retraining.cli.common import app, open_spec, output, print_json, settings_of, short
+from retraining.cli.common import (
+    app,
+    open_spec,
+    output,
+    print_json,
+    settings_of,
+    short,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from retraining.settings import Settings
@@ -41,6 +49,7 @@ def verify(
 
     from retraining.audit import (
         audit,
+        audit_approvals,
         audit_incidents,
         audit_production,
         audit_reviews,
@@ -73,7 +82,7 @@ def verify(
                 entry.model,
                 entry.week,
                 str(entry.attempt),
-                entry.verdict,
+                verdict_of(entry),
                 str(entry.version),
                 "-" if epsilon is None else f"{epsilon:.2f}",
                 short(entry.decision),
@@ -85,6 +94,7 @@ def verify(
     production = audit_production(opened, trust, models=models)
     n_reviews = audit_reviews(opened, trust, models=models)
     n_incidents = audit_incidents(opened, trust, models=models)
+    n_approvals = audit_approvals(opened, trust, models=models)
     version = trust.latest.version
     counted = f"{n_weeks} concluded weeks"
     if n_rollbacks:
@@ -99,6 +109,8 @@ def verify(
         counted += f", {n_reviews} review{'s' * (n_reviews > 1)}"
     if n_incidents:
         counted += f", {n_incidents} incident{'s' * (n_incidents > 1)}"
+    if n_approvals:
+        counted += f", {n_approvals} approval{'s' * (n_approvals > 1)}"
     for other, n in other_code.items():
         console.print(
             f"{n} of the decisions were made by the code {other}, not by this release: their gate"

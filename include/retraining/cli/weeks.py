@@ -86,7 +86,10 @@ def run(
     if as_json:
         print_json(_decided_json(outcome))
     else:
-        _print_decision(told, decision, outcome.gate.attestation.digest)
+        digest = outcome.gate.attestation.digest
+        _print_decision(told, decision, digest)
+        if decision.verdict == "HOLD" and (commands := steps.commands_to_approve(digest)):
+            told.print(f"  or approve it: {commands}", markup=False)
     raise typer.Exit(EXIT_STATUS[decision.verdict])
 
 

@@ -15,6 +15,7 @@ from retraining.evidence.keys import (
     trusted_signer,
 )
 from retraining.evidence.statements import (
+    APPROVAL_ENTRY,
     DATASET_BATCH,
     EVALUATION,
     FEEDBACK_ENTRY,
@@ -35,6 +36,7 @@ from retraining.evidence.statements import (
 from retraining.evidence.trust import Role, TrustedKey, TrustList, sign_trust_list
 
 __all__ = [
+    "APPROVAL_ENTRY",
     "DATASET_BATCH",
     "EVALUATION",
     "FEEDBACK_ENTRY",

@@ -30,6 +30,7 @@ FEEDBACK_ENTRY = f"{NAMESPACE}/feedback-entry/v1"
 MONITORING_ENTRY = f"{NAMESPACE}/monitoring-entry/v1"
 REVIEW_ENTRY = f"{NAMESPACE}/review-entry/v1"
 INCIDENT_ENTRY = f"{NAMESPACE}/incident-entry/v1"
+APPROVAL_ENTRY = f"{NAMESPACE}/approval-entry/v1"
 
 _MEASURING: tuple[Step, ...] = ("validation", "monitoring")
 # Validation joined them in 0.4: what the gate believes is measured where its key is.
@@ -37,6 +38,7 @@ _WITH_THE_PROMOTER: tuple[Step, ...] = ("validation", "purge", "gate", "promotio
 _EARLIER_SIGNERS: dict[Step, Role] = {"validation": "pipeline"}
 
 __all__ = [
+    "APPROVAL_ENTRY",
     "DATASET_BATCH",
     "EVALUATION",
     "FEEDBACK_ENTRY",

@@ -19,7 +19,7 @@ from retraining.records import Record
 
 TRUST_LIST = "https://secure-retraining.dev/trust-list/v1"
 
-Role = Literal["pipeline", "promoter", "provider", "reviewer"]
+Role = Literal["pipeline", "promoter", "provider", "reviewer", "owner"]
 
 
 class TrustedKey(Record):

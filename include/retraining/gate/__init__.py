@@ -8,17 +8,19 @@ says what was seen, what is allowed and what to do next, and the verdict is the 
 * PROMOTE: every check passed.
 
 `data_checks` look at the rows, `model_checks` at how well the challenger does, `behaviour_checks`
-at what it learned, `purge_checks` at what a second one without the rows that taught it is worth;
-`wording` writes the sentence that the on-call reads first.
+at what it learned, `people_checks` at who answers for it, `purge_checks` at what a second one is
+worth without the rows that taught it; `wording` writes the sentence that the on-call reads first.
 """
 
 from collections.abc import Iterable, Sequence
 
+from retraining.approvals import People
 from retraining.digests import Digest, canonical_json
 from retraining.errors import ChainBrokenError
 from retraining.gate.behaviour_checks import check_behaviour, refused_behaviour
 from retraining.gate.data_checks import check_data
 from retraining.gate.model_checks import check_model
+from retraining.gate.people_checks import check_people
 from retraining.gate.purge_checks import Round, impossible, outcome
 from retraining.gate.wording import sentence
 from retraining.records import (
@@ -48,6 +50,8 @@ def decide(
     training: TrainingReport | None,
     validation: ValidationReport | None,
     rounds: Sequence[Round] = (),
+    *,
+    people: People,
 ) -> GateDecision:
     """Decide about the week.
 
@@ -61,6 +65,7 @@ def decide(
         validation: None when there is no challenger.
         rounds: Purges, in their order, each with the challenger that came of it. The decision is
             about the last challenger that was measured.
+        people: What people had said when the run was pinned.
 
     Raises:
         ChainBrokenError: The reports are not about the same run, or a challenger was purged that
@@ -91,7 +96,7 @@ def decide(
     if earlier:
         passed = worst(check.verdict for check in (*data, *checks)) == "PROMOTE"
         more = (outcome(spec.gate, rounds[: len(earlier)], earlier, passed=passed), *more)
-    checks = (*data, *checks, *more)
+    checks = (*data, *checks, *more, *check_people(people, spec, training))
     return GateDecision(
         model=pinned.model,
         week=pinned.week,

@@ -8,11 +8,13 @@ _MAX_ADDRESS = 200
 _MAX_PART = 150
 
 
-def sentence(decision: GateDecision, report_address: str) -> str:
+def sentence(decision: GateDecision, report_address: str, *, approve: str = "") -> str:
     """Say what was decided, why, what to do next and where to read on, in at most 900 characters.
 
     Args:
         report_address: Where the whole decision can be read: a link, or a command.
+        approve: The command that approves it, where that may be done. It names the decision's own
+            digest, which the decision cannot know.
     """
     what = f"{decision.verdict}: {decision.model} {decision.week}"
     where = f"full report: {_cut(report_address, _MAX_ADDRESS)}"
@@ -26,7 +28,9 @@ def sentence(decision: GateDecision, report_address: str) -> str:
         reasons += f"; and {more} more"
     steps = list(dict.fromkeys(check.next_step for check in failed if check.next_step))
     head = f"{what} was not promoted{dry} ({kept}) because "
-    tail = f"; next: {_cut(steps[0], _MAX_PART)}; {where}" if steps else f"; {where}"
+    tail = f"; next: {_cut(steps[0], _MAX_PART)}" if steps else ""
+    tail += f"; or approve it: {approve}" if approve else ""
+    tail += f"; {where}"
     return head + _cut(reasons, MAX_CHARACTERS - len(head) - len(tail)) + tail
 
 

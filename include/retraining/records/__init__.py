@@ -6,6 +6,7 @@ its noise). Times, run ids and signers stand in the attestation that names the r
 Reports carry counts, names and digests, never row values.
 """
 
+from retraining.records.approvals import ApprovalEntry, moment_text
 from retraining.records.base import (
     BatchId,
     Day,
@@ -78,6 +79,7 @@ __all__ = [
     "MAX_ROWS_PER_REVIEW",
     "MAX_TRACED_ROWS",
     "NULL_LEVELS",
+    "ApprovalEntry",
     "BatchId",
     "BehaviourReport",
     "BehaviourResult",
@@ -129,6 +131,7 @@ __all__ = [
     "Verdict",
     "Week",
     "WindowBlock",
+    "moment_text",
     "report_type",
 ]
 

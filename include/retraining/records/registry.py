@@ -54,6 +54,8 @@ class RegistryEntry(Record):
         champion: Manifest digest of the model that serves after this entry.
         version: Number of the promotion that made it; 0 before the first.
         convicted: Versions that a rollback convicted of poison; empty for all other entries.
+        approvals: Approvals by which a week that was held was promoted after all, in the order of
+            their chain; empty for all other entries.
     """
 
     model: str
@@ -73,3 +75,4 @@ class RegistryEntry(Record):
     champion: Digest | None
     version: int = Field(ge=0)
     convicted: tuple[int, ...] = ()
+    approvals: tuple[Digest, ...] = ()

@@ -21,6 +21,7 @@ class PinnedRun(Record):
         attempt: How many runs of this week concluded before, plus one.
         registry_head: Payload digest of the newest registry entry; None before the first.
         reviews_head: Payload digest of the newest review; None before the first.
+        approvals_head: Payload digest of the newest approval; None before the first.
         champion: Manifest digest of the serving model; None before the first.
         left_out: Sources that whoever started the run left out (`source` or `source@week`).
     """
@@ -37,6 +38,7 @@ class PinnedRun(Record):
     holdout: Digest
     registry_head: Digest | None
     reviews_head: Digest | None = None
+    approvals_head: Digest | None = None
     champion: Digest | None
     left_out: tuple[str, ...] = ()
     dry_run: bool = False

@@ -5,6 +5,7 @@ nothing else does; a misspelt field is refused, with the file, the field, what w
 what is allowed.
 """
 
+from retraining.spec.approval import ApprovalPolicy, AskWhen
 from retraining.spec.loading import (
     find_specs,
     load_spec,
@@ -53,7 +54,9 @@ from retraining.spec.sources import (
 )
 
 __all__ = [
+    "ApprovalPolicy",
     "Architecture",
+    "AskWhen",
     "BehaviourName",
     "CategoryFeature",
     "CsvDialect",

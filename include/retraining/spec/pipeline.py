@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from retraining.digests import canonical_json
 from retraining.errors import SpecError
+from retraining.spec.approval import ApprovalPolicy
 from retraining.spec.base import Column, Frozen, Name
 from retraining.spec.policies import (
     GatePolicy,
@@ -41,6 +42,7 @@ class PipelineSpec(Frozen):
     screening: ScreeningPolicy = ScreeningPolicy()
     training: TrainingPolicy
     gate: GatePolicy
+    approval: ApprovalPolicy = ApprovalPolicy()
     notifications: NotificationPolicy = NotificationPolicy()
     traffic: TrafficSpec | None = None
     feedback: FeedbackPolicy | None = None
@@ -152,7 +154,8 @@ class PipelineSpec(Frozen):
 
     def policy(self) -> dict[str, Any]:
         """Everything that decides a verdict; its digest is on record before training starts."""
-        return self.model_dump(mode="json", include={"screening", "training", "gate", "feedback"})
+        decisive = {"screening", "training", "gate", "approval", "feedback"}
+        return self.model_dump(mode="json", include=decisive)
 
     def to_json(self) -> bytes:
         """The resolved spec, as canonical JSON: what a run pins and every later task reads."""

@@ -13,6 +13,7 @@ from retraining.recording import StepResult
 from retraining.settings import Settings
 from retraining.signed_chain import TrustHistory
 from retraining.steps import (
+    approving,
     concluding,
     feedback,
     incident,
@@ -48,6 +49,12 @@ class StepRunner(Workbench):
     purge = purge.purge
     decide = concluding.decide
     promote = concluding.promote
+    asked_week = approving.asked_week
+    commands_to_approve = approving.commands_to_approve
+    held_decision = approving.held_decision
+    approve = approving.approve
+    approve_in_ui = approving.approve_in_ui
+    sign_spec = approving.sign_spec
     close_feedback = feedback.close_feedback
     request_rollback = rollback.request_rollback
     restore = rollback.restore

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from retraining import gate, promotion
+from retraining.approvals import people_of
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, NameTakenError, RegistryMovedError
 from retraining.gate_report import store_page
@@ -21,7 +23,8 @@ from retraining.registry import Registry
 from retraining.signed_chain import Link, registry_chain
 from retraining.step_requests import PinnedContext, input_of
 from retraining.steps.workbench import Workbench
-from retraining.verify import verify_decision
+from retraining.verify import VerifiedDecision, verify_decision
+from retraining.verify.approved import verify_approved
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def decide(
         bench.open(pinned, "screening", screening, ScreeningReport).report,
         *measured[0],
         [gate.Round(left, *again) for left, again in zip(purges, measured[1:], strict=True)],
+        people=people_of(bench.store, bench.trust, pinned.run, registry),
     )
     # The judged challenger's records have the plain names, whichever of the run's it is.
     named_rounds = [(training, validation), *((r.training, r.validation) for r in rounds)]
@@ -125,21 +129,35 @@ def _opened(
     )
 
 
-def promote(bench: Workbench, decision: Digest) -> Link[RegistryEntry]:
+def promote(
+    bench: Workbench, decision: Digest, *, now: datetime | None = None
+) -> Link[RegistryEntry]:
     """Verify the decision and its whole chain, and append the new champion.
 
+    A week that was held is promoted when its entry is the newest and enough people approved it.
+
     Nothing that Airflow says is believed: whoever marks the gate green, or writes its XCom,
-    arrives here with no signed PROMOTE for the current registry head.
+    arrives here with no signed PROMOTE, or approval, for the current registry head.
+
+    Args:
+        now: When approvals have to stand; the clock's time when None.
 
     Raises:
         ChainBrokenError: The decision is not what it claims, or says no.
+        ApprovalRefusedError: It is HOLD, and may not be approved, or too few people did.
         RegistryMovedError: It was made before the newest registry entry.
     """
     registry = bench.registry(bench.decision(decision).attestation.model)
     newest = registry.links[-1] if registry.links else None
     if newest and newest.record.decision == decision and newest.record.verdict == "PROMOTE":
         return newest  # a retry after the append: promoted exactly once
-    link = _append(bench, decision, registry, must_promote=True)
+    if newest and newest.record.decision == decision and newest.record.verdict == "HOLD":
+        verified, approvals = verify_approved(
+            bench.store, bench.trust, decision, registry, now=now or datetime.now(UTC)
+        )
+        link = _write(bench, verified, registry, approvals)
+    else:
+        link = _append(bench, decision, registry, must_promote=True)
     bench.log(f"promotion {registry.model} {link.record.week} [{link.digest}]")
     bench.mirror.promoted(link.record)
     return link
@@ -155,6 +173,15 @@ def _append(
             f" {verified.decision.verdict}{', a dry run' * verified.decision.dry_run}, so"
             " nothing is promoted, whatever the task's colour says."
         )
+    return _write(bench, verified, registry)
+
+
+def _write(
+    bench: Workbench,
+    verified: VerifiedDecision,
+    registry: Registry,
+    approvals: tuple[Digest, ...] = (),
+) -> Link[RegistryEntry]:
     if not verified.replayed:
         raise RegistryMovedError(
             "The code changed since this run was pinned, so its decision cannot be checked any"
@@ -165,7 +192,7 @@ def _append(
         raise RegistryMovedError(
             "The trust list changed since this run was pinned. Start the week again."
         )
-    entry = promotion.next_entry(verified, registry, trust)
+    entry = promotion.next_entry(verified, registry, trust, approvals=approvals)
     chain = registry_chain(bench.store, bench.trust, registry.model)
     try:
         link = chain.append(entry, bench.keys.signer("promoter", trust))

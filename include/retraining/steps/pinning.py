@@ -53,6 +53,7 @@ def pin(
         holdout=pin_data(bench, spec.holdout, "holdout"),
         registry_head=registry.head,
         reviews_head=bench.reviews(model).head,
+        approvals_head=bench.approvals(model).head,
         champion=registry.champion,
         left_out=tuple(sorted(left_out)),
         dry_run=dry_run,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from retraining.approvals import Approvals
 from retraining.digests import Digest, parse_json
 from retraining.errors import ChainBrokenError, RegistryMovedError
 from retraining.evidence import SigningKeys
@@ -64,6 +65,10 @@ class Workbench:
     def reviews(self, model: str) -> Reviews:
         """The verified reviews of a model."""
         return Reviews.load(self.store, self.trust, model)
+
+    def approvals(self, model: str) -> Approvals:
+        """The verified approvals of a model."""
+        return Approvals.load(self.store, self.trust, model)
 
     def registry_of(self, pinned: PinnedContext) -> Registry:
         """The registry as the run pinned it."""

@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retraining.approvals import People, people_of
 from retraining.digests import Digest, canonical_json, parse_json
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import TrustList
@@ -62,6 +63,7 @@ class VerifiedDecision:
             decision of another release, whose code `pinned` names.
         training, validation: Of the challenger that was judged.
         purge: What left the rows that it learned from; None when nothing was purged before.
+        people: What people had said when the run was pinned.
     """
 
     digest: Digest
@@ -73,6 +75,7 @@ class VerifiedDecision:
     training: TrainingReport | None
     validation: ValidationReport | None
     purge: PurgeReport | None
+    people: People
 
 
 @dataclass
@@ -142,6 +145,7 @@ def verify_decision(
     challengers = check_challengers(chain, screened, trust, before, judged=said.judged)
     require(not chain.inputs, f"The decision names unknown records: {sorted(chain.inputs)}.")
     first, *rest = challengers
+    people = people_of(store, trust, pinned.run, before)
     if chain.replay:
         again = decide(
             pinned.run,
@@ -152,6 +156,7 @@ def verify_decision(
             first.training,
             first.validation,
             [Round(c.purge, c.training, c.validation) for c in rest if c.purge],
+            people=people,
         )
         require(
             again == said,
@@ -170,6 +175,7 @@ def verify_decision(
         training=judged.training,
         validation=judged.validation,
         purge=judged.purge,
+        people=people,
     )
 
 

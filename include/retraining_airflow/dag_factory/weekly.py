@@ -1,14 +1,16 @@
 """`secure_retraining__<model>`: the weekly road from delivered bytes to the champion."""
 
 from datetime import timedelta
+from typing import Any
 
-from airflow.sdk import DAG, Param, task_group
+from airflow.sdk import DAG, Param, TriggerRule, task_group
 
 from retraining.spec import PipelineSpec
 from retraining_airflow import task_docs
 from retraining_airflow.dag_factory.common import new_dag, on_queue
 from retraining_airflow.dag_factory.forms import END, WEEK, reason
 from retraining_airflow.operators import (
+    ApproveOperator,
     GateOperator,
     IngestOperator,
     PinOperator,
@@ -133,11 +135,23 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
         doc_md=task_docs.GATE,
         **promotion,
     )
+    people: dict[str, Any] = {}
+    if spec.approval.ask:
+        approve = ApproveOperator(
+            task_id="approve",
+            run=run,
+            expires_hours=spec.approval.expires_hours,
+            doc_md=task_docs.APPROVE,
+            **promotion,  # answers in the UI are signed with its key
+        )
+        gate >> approve
+        people = {"approved": approve.output, "trigger_rule": TriggerRule.ONE_SUCCESS}
     PromoteOperator(
         task_id="promote",
         model=spec.model,
         decision=gate.output,
         doc_md=task_docs.PROMOTE,
+        **people,
         **promotion,
     )
 

@@ -6,6 +6,7 @@ skipped when there was nothing to do, red at once when trying again cannot help,
 retries when something broke.
 """
 
+from retraining_airflow.operators.approval import ApproveOperator
 from retraining_airflow.operators.base import SCHEDULER, RetrainingOperator, champion_asset
 from retraining_airflow.operators.feedback import CloseFeedbackOperator
 from retraining_airflow.operators.monitoring import AlertOperator, MonitorOperator
@@ -26,6 +27,7 @@ from retraining_airflow.operators.weekly import (
 __all__ = [
     "SCHEDULER",
     "AlertOperator",
+    "ApproveOperator",
     "CloseFeedbackOperator",
     "GateOperator",
     "IngestOperator",

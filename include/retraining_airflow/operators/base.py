@@ -2,7 +2,7 @@
 
 import textwrap
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,10 +33,14 @@ class RetrainingOperator(BaseOperator):
 
     def execute(self, context: "Context") -> str:
         """Run the step; what it returns is the task's XCom."""
+        return self.in_step(context, self.run_step)
+
+    def in_step(self, context: "Context", step: Callable[["StepRunner", "Context"], str]) -> str:
+        """Open the installation and call `step`, its outcome translated."""
         self._running = True
         try:
             with _airflow_exceptions():
-                return self.run_step(self._open_steps(context), context)
+                return step(self._open_steps(context), context)
         finally:
             self._running = False
 

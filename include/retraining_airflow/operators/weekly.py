@@ -210,7 +210,12 @@ class GateOperator(RetrainingOperator):
             validation=one_digest("validate", self.validation) if self.validation else None,
             rounds=[_round(*outputs) for outputs in self.rounds if outputs[0]],
         )
-        said = sentence(result.report, f"retraining gate-report {result.attestation.digest}")
+        digest = result.attestation.digest
+        said = sentence(
+            result.report,
+            f"retraining gate-report {digest}",
+            approve=steps.commands_to_approve(digest) if result.report.verdict == "HOLD" else "",
+        )
         if result.report.verdict != "PROMOTE":
             raise GateRefused(shown_in_log(said))
         self.log.info("%s", said)
@@ -230,18 +235,19 @@ def _round(purge: Any, training: Any, validation: Any) -> "RoundDigests":
 class PromoteOperator(RetrainingOperator):
     """Makes the challenger the champion, if a signed decision says so."""
 
-    template_fields = ("decision",)
+    template_fields = ("decision", "approved")
 
-    def __init__(self, *, model: str, decision: Any, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, decision: Any, approved: Any = None, **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [champion_asset(model)])
         super().__init__(**kwargs)
         self.model = model
         self.decision = decision
+        self.approved = approved
 
     def run_step(self, steps: "StepRunner", context: "Context") -> str:
         """Promote, and tell whoever is scheduled on the champion; skipped in a dry run."""
         try:
-            digest = one_digest("gate", self.decision)
+            digest = one_digest("gate", self.decision or self.approved)
             said = steps.decision(digest)
         except RetrainingError as error:
             if error.retryable:

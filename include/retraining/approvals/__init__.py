@@ -1,0 +1,28 @@
+"""What people approved, and what it is worth: changed pipeline files, and weeks that were held.
+
+`chain` is the append-only list that only reviewers, owners and, for answers in Airflow, the
+promoter can write; `people` is what the gate needs to know of it; `counting` says which decisions
+may be approved at all, and how many approvals of one count.
+"""
+
+from retraining.approvals.chain import Approvals, approval_chain
+from retraining.approvals.counting import (
+    Counted,
+    count,
+    needs_owner,
+    needs_reviewers,
+    refuse_unapprovable,
+)
+from retraining.approvals.people import People, people_of
+
+__all__ = [
+    "Approvals",
+    "Counted",
+    "People",
+    "approval_chain",
+    "count",
+    "needs_owner",
+    "needs_reviewers",
+    "people_of",
+    "refuse_unapprovable",
+]
