@@ -40,6 +40,7 @@ from retraining.validation.behaviour.tracing import (
     share_by_source,
     trace,
 )
+from retraining.validation.behaviour.widening import widened
 
 LEAST_TURNED = (0.35, 0.55, 0.75)  # shares of hosts; a row that turns fewer is not counted
 PLANTED = (0.005, 0.01, 0.05)  # shares of the learned rows, for the power
@@ -178,7 +179,9 @@ def measure_transplants(
     power = _power(asked, turned, learned, look.case.false_alarm_rate / N_CHECKS)
     if p_value > look.case.false_alarm_rate:
         return Measured(result, power)
-    shared, turns = _strongest(learned.rows, turned, (worst.counted & worst.mine)[:n], hosts)
+    trusted = Rows.joined([unlearned, hosts])
+    counted = (worst.counted & worst.mine)[:n]
+    shared, turns = _strongest(learned.rows, turned, counted, hosts, trusted)
     pattern = pattern_of(look, shared)
     more = {
         "pattern": pattern,
@@ -248,7 +251,9 @@ def _insufficient(learned: Sampled, unlearned: Rows, hosts: Rows) -> str:
     return ""
 
 
-def _strongest(rows: Rows, turned: Turned, counts: Mask, hosts: Rows) -> tuple[SharedValues, float]:
+def _strongest(
+    rows: Rows, turned: Turned, counts: Mask, hosts: Rows, trusted: Rows
+) -> tuple[SharedValues, float]:
     """Values that most of the counted rows share, weighed by what they turn; and what they turn."""
     counted = np.flatnonzero(counts)
     spread = np.maximum(hosts.features.std(axis=0, dtype=np.float64), 1e-9)
@@ -263,10 +268,13 @@ def _strongest(rows: Rows, turned: Turned, counts: Mask, hosts: Rows) -> tuple[S
     seed = max(range(len(counted)), key=lambda n: (share[shared_with(n)[1]].sum(), -n))
     columns, alike = shared_with(seed)
     columns = telling_columns(columns, features[seed], hosts, spread)
+    label = int(labels[seed])
+    near = SAME_VALUE * spread
+    columns = widened(columns, features[seed, columns], near[columns], label, rows, trusted)
     found = SharedValues(
         columns=columns,
         values=features[seed, columns].astype(np.float64),
-        tolerances=SAME_VALUE * spread[columns],
-        label=int(labels[seed]),
+        tolerances=near[columns],
+        label=label,
     )
     return found, float(share[alike].mean())
