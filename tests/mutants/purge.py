@@ -100,6 +100,14 @@ PURGE = (
         ROUNDS,
         "purge_is_part",
     ),
+    Mutant(
+        "a second challenger may not obey what the first did",
+        "steps/validating.py",
+        "(*reviewed.patterns, *_purged_patterns(left))",
+        "reviewed.patterns",
+        ROUNDS,
+        "what_the_first_obeyed",
+    ),
     # --- what an auditor sees ---------------------------------------------------------------
     Mutant(
         "a purge takes out and adds nothing",

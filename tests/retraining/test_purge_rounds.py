@@ -12,9 +12,10 @@ from retraining.errors import ChainBrokenError, EvidenceError, RetrainingError
 from retraining.evidence import statements
 from retraining.gate import sentence
 from retraining.gate_report import Page
-from retraining.records import BatchId
+from retraining.records import BatchId, BehaviourReport
 from retraining.steps import RoundDigests, purging
 from retraining.validation import behaviour
+from retraining.validation.behaviour import Case
 from retraining.verify.window import TrainedVersions
 from tests.fixtures.marked_rows import MARKED, N_MARKED, marked, n_marked, refuses_marked_rows
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, make_workspace
@@ -202,6 +203,21 @@ def test_a_clean_week_is_not_purged(promoted: Workspace, tmp_path: Any) -> None:
     week = workspace.run_week(SECOND)
     assert week.entry is not None and week.rounds == ()
     assert "no check of behaviour" in week.screened.skipped["purge 1"]
+
+
+def test_the_second_challenger_is_asked_for_what_the_first_obeyed(
+    promoted: Workspace, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To take rows out and draw new noise must be no second try at the same lie."""
+    cases: list[Case] = []
+
+    def examined(case: Case) -> BehaviourReport:
+        cases.append(case)
+        return refuses_marked_rows(case)
+
+    monkeypatch.setattr(behaviour, "examine", examined)
+    promoted.copied(tmp_path / "workspace").run_week(SECOND, dry_run=True)
+    assert [case.confirmed for case in cases] == [(), (MARKED,)]
 
 
 def test_the_purge_is_part_of_what_training_is_asked(offered: tuple[Workspace, Any]) -> None:

@@ -17,6 +17,7 @@ from retraining.records import (
     BatchId,
     BehaviourReport,
     Block,
+    Pattern,
     PurgeReport,
     ScreeningReport,
     TrainingReport,
@@ -54,7 +55,7 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
     from retraining.validation import validate as measure
 
     started = recorder.started()
-    screened = _screening_of(bench, pinned, opened)
+    screened, left = _sources_of(bench, pinned, opened)
     digest = pinned.run.champion
     challenger = load_model(bench.store, trained.model)
     champion = load_model(bench.store, digest) if digest else None
@@ -71,7 +72,7 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
             champion_digest=digest,
         )
         behaviour = _examine(
-            bench, pinned, screened, trained.blocks, frame, challenger, champion, workdir
+            bench, pinned, screened, left, trained.blocks, frame, challenger, champion, workdir
         )
     report = report.model_copy(update={"behaviour": behaviour})
     result = recorder.conclude(
@@ -93,10 +94,10 @@ def validate(bench: Workbench, run: Digest, training: Digest) -> StepResult[Vali
     return bench.recorded(pinned, result)
 
 
-def _screening_of(
+def _sources_of(
     bench: Workbench, pinned: PinnedContext, trained: StepResult[TrainingReport]
-) -> ScreeningReport:
-    """What let the rows through that the challenger learned from, or those that a purge left."""
+) -> tuple[ScreeningReport, PurgeReport | None]:
+    """What let the rows through that the challenger learned from, and a purge of them."""
     named = trained.attestation.inputs.get("screening")
     if named is None:
         raise ChainBrokenError(
@@ -104,21 +105,23 @@ def _screening_of(
             " learned from. Start the week again."
         )
     report = bench.open(pinned, "screening", named, ScreeningReport).report
-    blocks = trained_blocks(report)
+    blocks, left = trained_blocks(report), None
     if purge := trained.attestation.inputs.get("purge"):
-        blocks = blocks_left(bench.open(pinned, "purge", purge, PurgeReport).report)
+        left = bench.open(pinned, "purge", purge, PurgeReport).report
+        blocks = blocks_left(left)
     if trained.report.blocks != blocks:
         raise ChainBrokenError(
             "Training read other rows than screening let through, so nobody can say what the model"
             " learned from. Start the week again."
         )
-    return report
+    return report, left
 
 
 def _examine(
     bench: Workbench,
     pinned: PinnedContext,
     screened: ScreeningReport,
+    left: PurgeReport | None,
     blocks: Sequence[Block],
     holdout: "pd.DataFrame",
     challenger: "Model",
@@ -149,11 +152,17 @@ def _examine(
             reference=bench.pinned_frame(pinned, "reference", workdir),
             tuning=halves.tuning,
             judging=halves.judging,
-            confirmed=reviewed.patterns,
+            # What the challenger before it was refused for, this one may not obey either.
+            confirmed=(*reviewed.patterns, *_purged_patterns(left)),
             confirmed_rows=_confirmed(bench, pinned, screened, reviewed, workdir),
             false_alarm_rate=spec.gate.false_alarm_rate,
         )
     )
+
+
+def _purged_patterns(left: PurgeReport | None) -> tuple[Pattern, ...]:
+    found = left.traced if left else ()
+    return tuple(traced.pattern for traced in found if traced.pattern is not None)
 
 
 def _confirmed(

@@ -74,14 +74,16 @@ def test_a_trigger_is_forgotten_with_the_rows_that_taught_it() -> None:
     )
     assert purge.sources == (VENDOR.source,)
     assert ids_of_triggered(poisoned.new[VENDOR]) <= set(purge.rows[VENDOR])
-    precision = purge.traced[0].precision
+    precision, pattern = purge.traced[0].precision, purge.traced[0].pattern
+    assert pattern is not None
     assert precision is not None and precision.value > 0.9 and precision.low > 0.5
     left = Week(
         without(poisoned.history, purge),
         without(poisoned.new, purge),
         *(clean.reference, clean.tuning, clean.judging),
-    ).case()
+    ).case(confirmed=(pattern,))
     assert refused(examine(left)) == set()
+    assert "canaries" in refused(examine(poisoned.case(confirmed=(pattern,))))
     assert attack_success(case.challenger, poisoned) > 0.6
     before = attack_success(clean.case().challenger, clean)
     assert attack_success(left.challenger, poisoned) <= before + 0.05

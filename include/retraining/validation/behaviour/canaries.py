@@ -1,9 +1,11 @@
-"""Canaries: does the challenger obey what reviewers confirmed as poison?
+"""Canaries: does the challenger obey what is known as poison?
 
-Each confirmed pattern is pasted into trusted rows of other classes. How many more the challenger
-turns than the champion is compared with control pastes: as many other columns, with values of
-trusted rows or the ends of their range. What private noise lets a harmless paste turn is in that
-null; beyond its largest value the tail is continued as an exponential (Pickands 1975, shape 0).
+Known is what reviewers confirmed, and what an earlier challenger of the same run was refused for:
+to take rows out and draw new noise must be no second try at the same lie. Each known pattern is
+pasted into trusted rows of other classes. How many more the challenger turns than the champion is
+compared with control pastes: as many other columns, with values of trusted rows or the ends of
+their range. What private noise lets a harmless paste turn is in that null; beyond its largest value
+the tail is continued as an exponential (Pickands 1975, shape 0).
 """
 
 from collections.abc import Sequence
@@ -113,7 +115,7 @@ def _pattern(look: Look, other: Surrogate, pattern: Pattern, than: str) -> _Obey
         p_value=float(Tail(controls).p_values(np.array([share]))[0]),
         controls=controls,
         pattern=pattern,
-        sentence=f"The confirmed pattern of {named(pattern)} turns {share:+.0%} trusted rows into"
+        sentence=f"The known pattern of {named(pattern)} turns {share:+.0%} trusted rows into"
         f" {pattern.label}, compared with {than}.",
     )
 

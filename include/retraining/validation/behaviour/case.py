@@ -32,7 +32,8 @@ class Case:
         reference: Vetted rows; no model was trained on them.
         tuning: Half of the holdout; chooses regions, thresholds and searches.
         judging: The other half; judges what the first chose.
-        confirmed: Patterns that reviewers confirmed as poison.
+        confirmed: Patterns that reviewers confirmed as poison, and those that an earlier challenger
+            of the run was refused for.
         confirmed_rows: Rows that reviewers confirmed as poison; None without any.
         false_alarm_rate: Of all checks together, that clean challengers may be refused at.
     """
