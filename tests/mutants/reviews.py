@@ -50,8 +50,8 @@ REVIEWS = (
     Mutant(
         "only reviewers review",
         "signed_chain.py",
-        '        role="reviewer",\n',
-        '        role="pipeline",\n',
+        '        predicate_type=REVIEW_ENTRY,\n        role="reviewer",\n',
+        '        predicate_type=REVIEW_ENTRY,\n        role="pipeline",\n',
         REVIEWING,
         "holds_the_pipelines_key",
     ),
@@ -114,8 +114,9 @@ REVIEWS = (
     Mutant(
         "a screening is reused for the same reviews only",
         "step_requests.py",
-        "            reviews=self.run.reviews_head,\n",
-        "",
+        "            reviews=self.run.reviews_head,\n"
+        "        )\n\n    def screening_shard",
+        "        )\n\n    def screening_shard",
         LINEAGE,
         "not_reused_across_a_review",
     ),
@@ -134,14 +135,7 @@ REVIEWS = (
         "purged = dict[BatchId, set[str]]()",
         LINEAGE,
         "two_weeks_after",
-        too=(
-            ("verify/__init__.py", "    check_lineage(", "    _ = lambda: check_lineage("),
-            (
-                "steps/screening.py",
-                "from retraining.records import ",
-                "from retraining.records import BatchId, ",
-            ),
-        ),
+        too=(("verify/__init__.py", "    check_lineage(", "    _ = lambda: check_lineage("),),
     ),
     Mutant(
         "purged rows do not come back under their ids",
