@@ -23,13 +23,14 @@ from queue import Queue
 from tests.mutants.behaviour import BEHAVIOUR
 from tests.mutants.gate import GATE
 from tests.mutants.gate_report import GATE_REPORT
+from tests.mutants.incident import INCIDENTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.production import PRODUCTION
 from tests.mutants.purge import PURGE
 from tests.mutants.reviews import REVIEWS
 from tests.mutants.weekly import WEEKLY
 
-MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS, *GATE, *PURGE, *BEHAVIOUR, *GATE_REPORT)
+MUTANTS = (*WEEKLY, *PRODUCTION, *REVIEWS, *GATE, *PURGE, *BEHAVIOUR, *GATE_REPORT, *INCIDENTS)
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -114,8 +114,7 @@ REVIEWS = (
     Mutant(
         "a screening is reused for the same reviews only",
         "step_requests.py",
-        "            reviews=self.run.reviews_head,\n"
-        "        )\n\n    def screening_shard",
+        "            reviews=self.run.reviews_head,\n        )\n\n    def screening_shard",
         "        )\n\n    def screening_shard",
         LINEAGE,
         "not_reused_across_a_review",

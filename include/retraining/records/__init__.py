@@ -49,6 +49,7 @@ from retraining.records.reviews import (
     ReviewEntry,
     ReviewSubject,
     ReviewVerb,
+    SourceUser,
 )
 from retraining.records.sources import (
     SourceDifference,
@@ -119,6 +120,7 @@ __all__ = [
     "SourceDifference",
     "SourceEvidence",
     "SourceInfluence",
+    "SourceUser",
     "SourceWindow",
     "Step",
     "StoredFile",

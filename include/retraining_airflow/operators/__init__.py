@@ -8,6 +8,11 @@ retries when something broke.
 
 from retraining_airflow.operators.base import SCHEDULER, RetrainingOperator, champion_asset
 from retraining_airflow.operators.feedback import CloseFeedbackOperator
+from retraining_airflow.operators.incident import (
+    IncidentOperator,
+    RestoreAfterIncidentOperator,
+    TraceIncidentOperator,
+)
 from retraining_airflow.operators.monitoring import AlertOperator, MonitorOperator
 from retraining_airflow.operators.rollback import RequestRollbackOperator, RestoreOperator
 from retraining_airflow.operators.weekly import (
@@ -28,6 +33,7 @@ __all__ = [
     "AlertOperator",
     "CloseFeedbackOperator",
     "GateOperator",
+    "IncidentOperator",
     "IngestOperator",
     "MonitorOperator",
     "PinOperator",
@@ -35,10 +41,12 @@ __all__ = [
     "ProvenanceOperator",
     "PurgeOperator",
     "RequestRollbackOperator",
+    "RestoreAfterIncidentOperator",
     "RestoreOperator",
     "RetrainingOperator",
     "ScreenOperator",
     "ScreenShardOperator",
+    "TraceIncidentOperator",
     "TrainOperator",
     "ValidateOperator",
     "champion_asset",
