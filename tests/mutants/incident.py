@@ -21,7 +21,7 @@ INCIDENTS = (
         "if registry.version in learned else 0",
         "if learned else 0",
         INCIDENT,
-        "no_reason_to_roll_back",
+        "version_between",
     ),
     Mutant(
         "an incident is recorded once",

@@ -192,6 +192,8 @@ def test_with_a_clean_version_between_nobody_is_convicted(workspace: Workspace) 
     assert workspace.run_week(WEEKS[2]).entry is not None
     steps = workspace.steps()
     assert steps.trace(MODEL, step.Traced(source="feed", week=SECOND)).versions == (2,)
+    before = report(workspace, NEW, dry_run=True).plan
+    assert (before.serving, before.learned, before.restore_to) == (3, (2,), 0)
     asked = steps.request_rollback(MODEL, to_version=2, reason=WHY)
     steps.restore(asked.attestation.digest)
 
