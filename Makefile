@@ -34,7 +34,7 @@ clean: ## remove environments and caches; workspaces stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##@ Work
-.PHONY: setup-dev setup-mlflow test check test-radosgw bench bench-screening mutants lock
+.PHONY: setup-dev setup-mlflow test check test-radosgw bench bench-attacks bench-screening mutants lock
 setup-dev: setup .venv/.dev ## add the development tools
 setup-mlflow: .venv-mlflow/.made ## a real MLflow server, for the tests that want one
 
@@ -53,6 +53,9 @@ test-radosgw: setup-dev ## the store against a real S3 server (Debian: radosgw c
 
 bench: setup-dev ## seconds and memory of each step, with and without Airflow
 	$(PY) tests/benchmarks/run.py $(ARGS)
+
+bench-attacks: setup-dev ## who attacks, what was tried, what was stopped; ARGS goes to pytest
+	$(PY) tests/benchmarks/attacks.py -n $(JOBS) --dist loadfile $(ARGS)
 
 bench-screening: setup-dev ## what screening finds; BENCH_DIR=folder of the poisoning bench, ARGS=--peers and more
 	$(PY) tests/benchmarks/screening.py --bench "$(BENCH_DIR)" $(ARGS)

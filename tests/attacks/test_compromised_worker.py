@@ -195,6 +195,7 @@ def validation_of(workspace: Workspace) -> Digest:
     return steps.decision(entry.decision).attestation.inputs["validation"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.control
 def test_what_an_earlier_release_promoted_still_verifies(
     of_an_earlier_release: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ def test_monitoring_finds_what_an_earlier_release_measured(
     assert promotion_of(steps, steps.registry(MODEL)).on_holdout["accuracy"].value > 0.75
 
 
+@pytest.mark.control
 def test_an_old_measurement_is_shown_with_who_signed_it(of_an_earlier_release: Workspace) -> None:
     steps = of_an_earlier_release.steps()
     digest = validation_of(of_an_earlier_release)

@@ -124,6 +124,7 @@ def test_a_forged_batch_of_a_source_that_may_be_left_out_is_left_out(workspace: 
     }
 
 
+@pytest.mark.control
 def test_the_corrected_delivery_is_taken_on_the_second_run(workspace: Workspace) -> None:
     manifest = workspace.folder("gateway", FIRST) / "batch.dsse.json"
     kept = manifest.read_bytes()

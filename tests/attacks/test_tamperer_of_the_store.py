@@ -1,5 +1,6 @@
 """Whoever can write into the store, but holds no key, deletes, exchanges and forges records."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retraining.audit import audit
-from retraining.digests import Digest
+from retraining.digests import Digest, canonical_json
 from retraining.errors import (
     ArtifactMissingError,
     ArtifactTamperedError,
@@ -17,7 +18,14 @@ from retraining.errors import (
     RegistryMovedError,
     RetrainingError,
 )
-from retraining.evidence import public_key_of
+from retraining.evidence import (
+    REGISTRY_ENTRY,
+    Statement,
+    create_key,
+    public_key_of,
+    sign,
+    signer_from_file,
+)
 from retraining.records import ModelManifest
 from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore
@@ -48,6 +56,7 @@ def verify_all(store: DirectoryStore, workspace: Workspace) -> list[str]:
     return [found.link.record.verdict for found in audit(store, trust)]
 
 
+@pytest.mark.control
 def test_an_untouched_copy_verifies_with_the_public_key_alone(
     copied: DirectoryStore, two_weeks: Workspace
 ) -> None:
@@ -70,6 +79,36 @@ def garbage_in_the_next_place(store: DirectoryStore) -> None:
     entry_file(store, 3).write_bytes(b"{}")
 
 
+def repeat_the_last_entry(store: DirectoryStore) -> None:
+    shutil.copy(entry_file(store, 2), entry_file(store, 3))
+
+
+def stack_a_version(store: DirectoryStore) -> None:
+    """The last entry once more, one place on, with the first champion; the signature is the old."""
+    envelope = json.loads(entry_file(store, 2).read_bytes())
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    first = json.loads(base64.b64decode(json.loads(entry_file(store, 1).read_bytes())["payload"]))
+    statement["predicate"] |= {
+        "sequence": 3,
+        "version": 3,
+        "previous": str(Digest.of(base64.b64decode(envelope["payload"]))),
+        "champion": first["predicate"]["champion"],
+    }
+    envelope["payload"] = base64.b64encode(canonical_json(statement)).decode()
+    entry_file(store, 3).write_bytes(canonical_json(envelope))
+
+
+def exchange_the_pin(store: DirectoryStore) -> None:
+    """Another week's pin, with its own valid signature, under the name of the newest."""
+    pins = [
+        path
+        for path in sorted((Path(store.uri) / "attestations").iterdir())
+        if b"/pin/v1" in base64.b64decode(json.loads(path.read_bytes())["payload"])
+    ]
+    first, second = pins
+    shutil.copy(first, second)
+
+
 def delete_the_ledger(store: DirectoryStore) -> None:
     shutil.rmtree(store.path_of_record(f"ledger/{MODEL}/0000000001.dsse.json").parent)
 
@@ -80,8 +119,6 @@ def delete_the_trust_list(store: DirectoryStore) -> None:
 
 def champion_of(store: DirectoryStore) -> ModelManifest:
     entry = json.loads(entry_file(store, 2).read_bytes())
-    import base64
-
     predicate = json.loads(base64.b64decode(entry["payload"]))["predicate"]
     return ModelManifest.from_json(store.get(Digest(predicate["champion"])))
 
@@ -124,12 +161,15 @@ def edit_the_thresholds(store: DirectoryStore) -> None:
     [
         delete_the_first_entry,
         exchange_entries,
+        repeat_the_last_entry,
+        stack_a_version,
         garbage_in_the_next_place,
         delete_the_ledger,
         delete_the_trust_list,
         swap_the_weights,
         delete_the_weights,
         exchange_two_attestations,
+        exchange_the_pin,
         edit_a_report,
         edit_the_thresholds,
     ],
@@ -275,6 +315,74 @@ def test_a_deleted_store_is_not_a_fresh_start(workspace: Workspace) -> None:
     shutil.rmtree(registry)
     with pytest.raises(ChainBrokenError, match="this machine has seen"):
         workspace.steps().pin(MODEL, SECOND)
+
+
+def test_a_deleted_last_entry_is_missed(two_weeks: Workspace, tmp_path: Path) -> None:
+    """No chain can show it; what this machine saw before does, to whoever runs and who audits."""
+    workspace = two_weeks.copied(tmp_path / "workspace")
+    entry_file(DirectoryStore(Path(workspace.settings.store)), 2).unlink()
+    steps = workspace.steps()
+    with pytest.raises(ChainBrokenError, match="this machine has seen"):
+        steps.pin(MODEL, THIRD)
+    with pytest.raises(ChainBrokenError, match="this machine has seen"):
+        list(audit(steps.store, steps.trust, memory=steps.memory))
+
+
+@pytest.mark.parametrize("signer", ["pipeline", "gateway", "his own"])
+def test_a_version_stacked_by_another_key_than_the_promoters_never_serves(
+    two_weeks: Workspace, tmp_path: Path, signer: str
+) -> None:
+    """He writes an entry as promotion would, with the first champion, and signs it himself."""
+    workspace = two_weeks.copied(tmp_path / "workspace")
+    steps = workspace.steps()
+    registry = steps.registry(MODEL)
+    entry = registry.links[-1].record.model_copy(
+        update={
+            "sequence": 3,
+            "version": 3,
+            "previous": registry.head,
+            "champion": registry.links[0].record.champion,
+        }
+    )
+    if signer == "his own":
+        create_key(tmp_path / "own.pem")
+    key = {
+        "pipeline": workspace.settings.keys / "pipeline.pem",
+        "gateway": workspace.provider_key("gateway"),
+        "his own": tmp_path / "own.pem",
+    }[signer]
+    statement = Statement(
+        subjects=(("entry", entry.identity),),
+        predicate_type=REGISTRY_ENTRY,
+        predicate=entry.model_dump(mode="json"),
+    )
+    raw, _ = sign(statement, signer_from_file(key, "promoter" if signer == "his own" else signer))
+    steps.store.create(f"registry/{MODEL}/0000000003.dsse.json", raw)
+    with pytest.raises(ChainBrokenError, match="not signed by a promoter key"):
+        workspace.steps().registry(MODEL)
+    with pytest.raises(ChainBrokenError, match="not signed by a promoter key"):
+        list(audit(steps.store, steps.trust))
+
+
+def test_thresholds_that_were_edited_after_training_judge_nothing(workspace: Workspace) -> None:
+    """A refused week is pinned again with a looser file; its old records do not fit that run."""
+    assert run_week(workspace.steps(), MODEL, FIRST).entry is not None
+    workspace.edit_spec({"gate": {"limits": {"accuracy": {"min": 0.0, "max": 0.5}}}})
+    refused = run_week(workspace.steps(), MODEL, SECOND)
+    assert refused.entry is None and refused.training and refused.validation
+    workspace.edit_spec({"gate": {"limits": {"accuracy": {"min": 0.0, "max": 1.0}}}})
+    steps = workspace.steps()
+    again = steps.pin(MODEL, SECOND).attestation.digest
+    with pytest.raises((ChainBrokenError, EvidenceError)):
+        decided = steps.decide(
+            again,
+            provenance=[done.attestation.digest for done in refused.screened.provenance],
+            screening=refused.screened.screening.attestation.digest,
+            training=refused.training.attestation.digest,
+            validation=refused.validation.attestation.digest,
+        )
+        steps.promote(decided.attestation.digest)
+    assert workspace.steps().registry(MODEL).version == 1
 
 
 def test_a_missing_record_is_said_and_nothing_is_guessed(workspace: Workspace) -> None:

@@ -24,6 +24,7 @@ from tests.mutants.approvals import APPROVALS
 from tests.mutants.behaviour import BEHAVIOUR
 from tests.mutants.gate import GATE
 from tests.mutants.gate_report import GATE_REPORT
+from tests.mutants.incident import INCIDENTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.production import PRODUCTION
 from tests.mutants.purge import PURGE
@@ -39,6 +40,7 @@ MUTANTS = (
     *APPROVALS,
     *BEHAVIOUR,
     *GATE_REPORT,
+    *INCIDENTS,
 )
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -65,7 +65,7 @@ def with_mistakes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def dags_of(*models: str) -> list[str]:
     """The DAGs of models whose pipeline files ask for nothing more."""
-    kinds = ("rollback", "secure_retraining")
+    kinds = ("incident", "rollback", "secure_retraining")
     return sorted(f"{kind}__{model}" for kind in kinds for model in models)
 
 

@@ -24,6 +24,7 @@ from retraining.cli.subjects import (
     RowsOption,
     ScreeningOption,
     SourceOption,
+    UserOption,
     WeekOption,
     WhyOption,
     row_ids_of,
@@ -32,8 +33,6 @@ from retraining.cli.subjects import (
 )
 
 if TYPE_CHECKING:
-    from retraining.records import ReviewSubject
-    from retraining.steps import StepRunner
     from retraining.steps.incident import IncidentOutcome
 
 
@@ -48,18 +47,21 @@ def incident(
     pattern: PatternOption = None,
     source: SourceOption = "",
     week: WeekOption = "",
+    user: UserOption = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Sign nothing; say what would be done.")
     ] = False,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rows, a pattern or a source were poison: who learned from it, and take it all back.
+    """Rows, a pattern, a source or a user were poison: who learned from it, and take it all back.
 
     Confirms it, so that no later run trains on it, asks that the last version that did not learn
     from it serves again, and records the incident. A source without a week means all its batches
     so far. Start it again, the same, where a key was missing: nothing is done twice.
     """
+    from retraining.subjects import batches_of
+
     settings, loaded = open_spec(settings_of(ctx), spec)
     told = errors() if as_json else output()
 
@@ -69,22 +71,15 @@ def incident(
 
     steps = open_steps(settings, log)
     ids = [*(row or []), *row_ids_of(rows)]
-    if source and not (week or screening or ids or pattern is not None):
-        about = _batches_of(steps, loaded.model, source)
+    if source and not (week or screening or ids or pattern is not None or user):
+        about = batches_of(steps, loaded.model, source)
     else:
-        about = (subject_of(steps, loaded.model, screening, ids, pattern, source, week),)
+        about = (subject_of(steps, loaded.model, screening, ids, pattern, source, week, user),)
     done = steps.incident(loaded.model, about, why=why, key=key, dry_run=dry_run)
     if as_json:
         print_json(_as_json(done))
     for line in _sentences(loaded.model, done):
         told.print(line, markup=False)
-
-
-def _batches_of(steps: StepRunner, model: str, source: str) -> tuple[ReviewSubject, ...]:
-    from retraining.records import ReviewSubject
-
-    found = {known.batch for known in steps.registry(model).history_of(source)}
-    return tuple(ReviewSubject(batch=batch) for batch in sorted(found, key=str))
 
 
 def _sentences(model: str, done: IncidentOutcome) -> list[str]:

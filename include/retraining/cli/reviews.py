@@ -26,9 +26,9 @@ from retraining.cli.subjects import (
     RowsOption,
     ScreeningOption,
     SourceOption,
+    UserOption,
     WeekOption,
     WhyOption,
-    pattern_of,
     row_ids_of,
     subject_of,
     words_of,
@@ -57,6 +57,7 @@ def release(
     pattern: PatternOption = None,
     source: SourceOption = "",
     week: WeekOption = "",
+    user: UserOption = "",
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +67,7 @@ def release(
     ids stay. A batch of a promoted week is not looked at again. With a source and a week you
     vouch for that batch: it counts against its source no more; its rows are judged as ever.
     """
-    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week)
+    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week, user)
     _review(ctx, spec, "release", about, why=why, key=key, as_json=as_json)
 
 
@@ -81,15 +82,16 @@ def confirm(
     pattern: PatternOption = None,
     source: SourceOption = "",
     week: WeekOption = "",
+    user: UserOption = "",
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say that rows, a pattern, or a whole batch are poison: never trained on again.
+    """Say that rows, a pattern, a batch or a user are poison: never trained on again.
 
     Also taken out of the weeks that were promoted already. Roll back as well when a version that
     learned from them serves: `retraining trace` says which did.
     """
-    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week)
+    about = (screening, [*(row or []), *row_ids_of(rows)], pattern, source, week, user)
     _review(ctx, spec, "confirm", about, why=why, key=key, as_json=as_json)
 
 
@@ -114,28 +116,31 @@ def trace(
     rows: RowsOption = None,
     source: SourceOption = "",
     week: WeekOption = "",
+    user: UserOption = "",
     screening: ScreeningOption = "",
     pattern: PatternOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow rows, a source, or a pattern: batches, quarantine, reviews, and who learned from them.
+    """Follow rows, a source, a user or a pattern: batches, quarantine, reviews, and who learned.
 
     A pattern is looked for in every delivered row, which takes a while in a long history.
     """
     from retraining.errors import ConfigError
     from retraining.steps.tracing import Traced
+    from retraining.subjects import pattern_of
 
     settings, loaded = open_spec(settings_of(ctx), spec)
     steps = open_steps(settings, _quiet)
     ids = frozenset([*(row or []), *row_ids_of(rows)])
-    if bool(ids) + bool(source) + (pattern is not None) != 1:
+    if bool(ids) + bool(source) + (pattern is not None) != 1 or (user and not source):
         raise ConfigError(
-            "Give either --row or --rows, or --source (and --week), or --screening with --pattern."
+            "Give either --row or --rows, or --source (and --week, --user), or --screening with"
+            " --pattern."
         )
     found = None
     if pattern is not None:
         _, found = pattern_of(steps, loaded.model, screening, pattern)
-    what = Traced(row_ids=ids, source=source, week=week, pattern=found)
+    what = Traced(row_ids=ids, source=source, week=week, pattern=found, user=user)
     traced = steps.trace(loaded.model, what)
     if as_json:
         print_json(_trace_json(traced))
@@ -147,7 +152,7 @@ def _review(
     ctx: typer.Context,
     spec: str,
     verb: ReviewVerb,
-    given: tuple[str, list[str], int | None, str, str],
+    given: tuple[str, list[str], int | None, str, str, str],
     *,
     why: str,
     key: Path | None,

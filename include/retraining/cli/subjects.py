@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from retraining.digests import Digest
     from retraining.records import Pattern, ReviewSubject
     from retraining.steps import StepRunner
 
@@ -37,6 +36,9 @@ PatternOption = Annotated[
 ]
 SourceOption = Annotated[str, typer.Option("--source", help="All rows of this source …")]
 WeekOption = Annotated[str, typer.Option("--week", help="… in this ISO week.")]
+UserOption = Annotated[
+    str, typer.Option("--user", metavar="NAME", help="All rows of this user of --source.")
+]
 KeyOption = Annotated[
     Path | None,
     typer.Option("--key", help="The reviewer's private key.", show_default="<keys>/reviewer.pem"),
@@ -52,17 +54,25 @@ def subject_of(
     pattern: int | None,
     source: str,
     week: str,
+    user: str = "",
 ) -> ReviewSubject:
     """What the options name; raises ReviewRefusedError when that is not one thing."""
     from retraining.errors import ReviewRefusedError
-    from retraining.records import MAX_ROWS_PER_REVIEW, BatchId, ReviewSubject
+    from retraining.records import MAX_ROWS_PER_REVIEW, BatchId, ReviewSubject, SourceUser
+    from retraining.subjects import pattern_of, screening_of
 
+    if user:
+        if not source or week or screening or row_ids or pattern is not None:
+            raise ReviewRefusedError(
+                "--user: give the --source that knows this user, and nothing else."
+            )
+        return ReviewSubject(user=SourceUser(source=source, user=user))
     if bool(row_ids) + (pattern is not None) + bool(source and week) != 1 or (
         bool(screening) == bool(source or week)
     ):
         raise ReviewRefusedError(
             "Give either --screening with rows (--row, --rows) or with --pattern, or --source with"
-            " --week."
+            " --week or --user."
         )
     if len(set(row_ids)) > MAX_ROWS_PER_REVIEW:
         raise ReviewRefusedError(
@@ -76,42 +86,8 @@ def subject_of(
         digest, found = pattern_of(steps, model, screening, pattern)
         return ReviewSubject(screening=digest, pattern=found)
     return ReviewSubject(
-        screening=_screening(steps, screening), row_ids=tuple(sorted(set(row_ids)))
+        screening=screening_of(steps, screening), row_ids=tuple(sorted(set(row_ids)))
     )
-
-
-def pattern_of(
-    steps: StepRunner, model: str, screening: str, number: int
-) -> tuple[Digest, Pattern]:
-    """The screening, and the pattern of that number (from 1) that it found."""
-    from retraining.errors import ReviewRefusedError
-    from retraining.reviews import named_screening
-
-    digest = _screening(steps, screening)
-    newest = steps.trust.latest.version
-    patterns = named_screening(
-        steps.store, steps.trust, model, digest, trust_version=newest
-    ).patterns
-    if not 1 <= number <= len(patterns):
-        raise ReviewRefusedError(
-            f"The screening {digest} found {len(patterns)} patterns; there is no number {number}."
-        )
-    return digest, patterns[number - 1]
-
-
-def _screening(steps: StepRunner, text: str) -> Digest:
-    """A screening by its digits, or by those of the decision that was made from it."""
-    from retraining.errors import ReviewRefusedError
-    from retraining.inspection import find_record
-
-    found = find_record(steps.store, steps.trust, text)
-    if found.kind == "attestation of gate":
-        return found.inputs["screening"]
-    if found.kind != "attestation of screening":
-        raise ReviewRefusedError(
-            f"--screening: {text} is an {found.kind}, expected one of screening or gate."
-        )
-    return found.digest
 
 
 def row_ids_of(file: Path | None) -> list[str]:
@@ -153,6 +129,8 @@ def words_of(about: ReviewSubject) -> str:
     """What it is about, for people; never a row's id."""
     if about.batch is not None:
         return f"all rows of {about.batch}"
+    if about.user is not None:
+        return f"all rows of one user of {about.user.source}"
     if about.pattern is not None:
         return f"the pattern {_words(about.pattern)}"
     return f"{len(about.row_ids)} row{'s' * (len(about.row_ids) != 1)}"

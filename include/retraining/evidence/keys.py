@@ -113,3 +113,11 @@ class SigningKeys:
                 )
             return Signer.from_priv_key_uri(target, trusted[key_id])
         return trusted_signer(self.folder / f"{role}.pem", role, trust)
+
+    def holds(self, role: Role, trust: TrustList) -> bool:
+        """Whether this machine can sign in that role."""
+        try:
+            self.signer(role, trust)
+        except ConfigError:
+            return False
+        return True

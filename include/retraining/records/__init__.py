@@ -50,6 +50,7 @@ from retraining.records.reviews import (
     ReviewEntry,
     ReviewSubject,
     ReviewVerb,
+    SourceUser,
 )
 from retraining.records.sources import (
     SourceDifference,
@@ -121,6 +122,7 @@ __all__ = [
     "SourceDifference",
     "SourceEvidence",
     "SourceInfluence",
+    "SourceUser",
     "SourceWindow",
     "Step",
     "StoredFile",

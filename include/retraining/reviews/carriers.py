@@ -1,6 +1,6 @@
-"""Which rows carry a pattern, from the columns of a batch as they were delivered."""
+"""Which rows carry a pattern or are a user's, from the columns of a batch as it was delivered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,23 @@ def carriers(pattern: Pattern, column: ColumnOf, *, spec: PipelineSpec) -> Mask:
         slack = _ROUNDING * (1 + abs(value) + tolerance)
         found &= np.abs(_numbers(name, column, spec) - value) <= tolerance + slack
     return found
+
+
+def rows_of_users(
+    users: Collection[str], column: ColumnOf, *, n_rows: int, spec: PipelineSpec
+) -> Mask:
+    """Rows behind which one of these users stands [n]; a row that names nobody is nobody's.
+
+    Raises:
+        ConfigError: The pipeline file says no more which column names users.
+    """
+    if spec.user is None:
+        raise ConfigError(
+            f"A user was confirmed, and the pipeline file of {spec.model} names no column `user`."
+            " Restore it, or have a reviewer release the user."
+        )
+    named = column(spec.user)
+    return np.fromiter((isinstance(name, str) and name in users for name in named), bool, n_rows)
 
 
 def _numbers(name: str, column: ColumnOf, spec: PipelineSpec) -> Values:

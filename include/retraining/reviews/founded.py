@@ -43,6 +43,11 @@ def refuse_unfounded(
             "This pattern was never confirmed, so there is nothing to release. Release the rows"
             " that carry it, by their ids."
         )
+    if verb == "release" and about.user is not None and about.user not in before.users:
+        raise ReviewRefusedError(
+            "This user was never confirmed, so there is nothing to release. Release the"
+            " quarantined rows, by their ids."
+        )
     if about.screening is None:
         return
     report = named_screening(store, trust, model, about.screening, trust_version=trust_version)

@@ -7,8 +7,8 @@ import numpy as np
 
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError
-from retraining.records import BatchId, Pattern, ReviewEntry
-from retraining.reviews.carriers import ColumnOf, Mask, carriers
+from retraining.records import BatchId, Pattern, ReviewEntry, SourceUser
+from retraining.reviews.carriers import ColumnOf, Mask, carriers, rows_of_users
 from retraining.signed_chain import Link, TrustHistory, review_chain
 from retraining.spec import PipelineSpec
 from retraining.store import Store
@@ -25,6 +25,7 @@ class Reviewed:
         confirmed: Ids of rows that are always quarantined.
         patterns: Rows that carry one of these are, too.
         batches: So are all rows of these.
+        users: And all rows of these, in whatever batch of their source.
         vouched: Batches that a reviewer released: what their source shows as a whole does not
             condemn them, and counts against it no more; their rows are judged like any others.
     """
@@ -34,11 +35,12 @@ class Reviewed:
     patterns: tuple[Pattern, ...] = ()
     batches: frozenset[BatchId] = frozenset()
     vouched: frozenset[BatchId] = frozenset()
+    users: frozenset[SourceUser] = frozenset()
 
     @property
     def confirms(self) -> bool:
         """Whether anything is never trained on again."""
-        return bool(self.confirmed or self.patterns or self.batches)
+        return bool(self.confirmed or self.patterns or self.batches or self.users)
 
     def confirmed_rows(
         self, column: ColumnOf, *, batch: BatchId, n_rows: int, spec: PipelineSpec
@@ -50,7 +52,8 @@ class Reviewed:
                 when it is needed.
 
         Raises:
-            ConfigError: A confirmed pattern names a column that the pipeline file has no more.
+            ConfigError: A confirmed pattern or user needs a column that the pipeline file has no
+                more.
         """
         if batch in self.batches:
             return np.ones(n_rows, dtype=bool)
@@ -60,6 +63,9 @@ class Reviewed:
             found |= np.fromiter((name in self.confirmed for name in ids), bool, n_rows)
         for pattern in self.patterns:
             found |= carriers(pattern, column, spec=spec)
+        users = {one.user for one in self.users if one.source == batch.source}
+        if users:
+            found |= rows_of_users(users, column, n_rows=n_rows, spec=spec)
         return found
 
 
@@ -109,6 +115,7 @@ def fold(entries: Sequence[ReviewEntry]) -> Reviewed:
     patterns: dict[Pattern, None] = {}  # in the order of their confirmation
     batches: set[BatchId] = set()
     vouched: set[BatchId] = set()
+    users: set[SourceUser] = set()
     for entry in entries:
         about, confirm = entry.about, entry.verb == "confirm"
         rows = set(about.row_ids)
@@ -123,10 +130,13 @@ def fold(entries: Sequence[ReviewEntry]) -> Reviewed:
             gained, lost = (batches, vouched) if confirm else (vouched, batches)
             gained.add(about.batch)
             lost.discard(about.batch)
+        if about.user is not None:
+            (users.add if confirm else users.discard)(about.user)
     return Reviewed(
         released=frozenset(released),
         confirmed=frozenset(confirmed),
         patterns=tuple(patterns),
         batches=frozenset(batches),
         vouched=frozenset(vouched),
+        users=frozenset(users),
     )

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retraining.digests import Digest
-from retraining.errors import ConfigError, NameTakenError, RegistryMovedError, ReviewRefusedError
+from retraining.errors import NameTakenError, RegistryMovedError, ReviewRefusedError
 from retraining.evidence import Role, Signer, trusted_signer
 from retraining.records import IncidentEntry, ReviewSubject
 from retraining.registry import Registry
 from retraining.reviews import refuse_unfounded
 from retraining.signed_chain import Link, incident_chain
-from retraining.spec import load_spec
-from retraining.steps.reviewing import review
+from retraining.steps.reviewing import require_known, review
 from retraining.steps.rollback import request_rollback, restore
 from retraining.steps.tracing import Traced, trace
 from retraining.steps.workbench import Workbench
@@ -98,7 +97,7 @@ def incident(
     if not plan.restore_to:
         return IncidentOutcome(plan=plan, entry=entry, serves=plan.serving)
     missing = "pipeline" if entry.record.rollback is None else "promoter"
-    if entry.record.rollback is None or not _held(bench, "promoter"):
+    if entry.record.rollback is None or not bench.keys.holds("promoter", bench.trust.latest):
         return IncidentOutcome(plan=plan, entry=entry, serves=plan.serving, missing=missing)
     restored = restore(bench, entry.record.rollback)
     return IncidentOutcome(plan=plan, entry=entry, serves=restored.record.version)
@@ -121,9 +120,7 @@ def plan_incident(bench: Workbench, model: str, about: Sequence[ReviewSubject]) 
     registry, reviews = bench.registry(model), bench.reviews(model)
     learned: set[int] = set()
     for subject in about:
-        batch = subject.batch
-        if batch is not None and not registry.history_of(batch.source):
-            load_spec(bench.settings.pipelines / f"{model}.yaml").source(batch.source)
+        require_known(bench, model, subject)
         refuse_unfounded(
             bench.store,
             bench.trust,
@@ -161,6 +158,8 @@ def _last_clean(registry: Registry, learned: set[int]) -> int:
 def _traced(subject: ReviewSubject) -> Traced:
     if subject.batch is not None:
         return Traced(source=subject.batch.source, week=subject.batch.week)
+    if subject.user is not None:
+        return Traced(source=subject.user.source, user=subject.user.user)
     return Traced(row_ids=frozenset(subject.row_ids), pattern=subject.pattern)
 
 
@@ -175,7 +174,11 @@ def _on_record(bench: Workbench, model: str, plan: IncidentPlan) -> Link[Inciden
         return known if set(plan.learned) <= set(done.learned) else None
     if known.record.registry_head != plan.registry_head:
         return None  # its request is good for another registry
-    return known if known.record.rollback or not _held(bench, "pipeline") else None
+    return (
+        known
+        if known.record.rollback or not bench.keys.holds("pipeline", bench.trust.latest)
+        else None
+    )
 
 
 def _put_on_record(
@@ -188,7 +191,7 @@ def _put_on_record(
         for subject, there in zip(plan.about, plan.confirmed, strict=True)
     )
     request: Digest | None = None
-    if plan.restore_to and _held(bench, "pipeline"):
+    if plan.restore_to and bench.keys.holds("pipeline", bench.trust.latest):
         asked = request_rollback(
             bench, model, to_version=plan.restore_to, reason=why, convict=bool(plan.convict)
         )
@@ -237,12 +240,3 @@ def _append(
         ) from error
     bench.log(f"incident {model}: by {entry.reviewer} [{link.digest}]")
     return link
-
-
-def _held(bench: Workbench, role: Role) -> bool:
-    """Whether this machine can sign in that role."""
-    try:
-        bench.keys.signer(role, bench.trust.latest)
-    except ConfigError:
-        return False
-    return True

@@ -41,8 +41,7 @@ def review(
     trust = bench.trust.latest
     signer = trusted_signer(key, "reviewer", trust) if key else bench.keys.signer("reviewer", trust)
     reviews = bench.reviews(model)
-    if about.batch is not None and not bench.registry(model).history_of(about.batch.source):
-        load_spec(bench.settings.pipelines / f"{model}.yaml").source(about.batch.source)
+    require_known(bench, model, about)
     refuse_unfounded(
         bench.store,
         bench.trust,
@@ -72,3 +71,26 @@ def review(
         ) from error
     bench.log(f"review {model}: {verb} by {entry.reviewer} [{link.digest}]")
     return link
+
+
+def require_known(bench: Workbench, model: str, about: ReviewSubject) -> None:
+    """Raise when a batch or a user can be nobody's, so that a slip of the pen confirms nothing.
+
+    Raises:
+        SpecError: Neither the pipeline file nor a concluded run knows the source.
+        ReviewRefusedError: The pipeline file does not say who stands behind a row.
+    """
+    of = about.batch or about.user
+    if of is None:
+        return
+    known = bool(bench.registry(model).history_of(of.source))
+    if known and about.user is None:
+        return
+    spec = load_spec(bench.settings.pipelines / f"{model}.yaml")
+    if not known:
+        spec.source(of.source)
+    if about.user is not None and spec.user is None:
+        raise ReviewRefusedError(
+            f"The pipeline file of {model} names no column `user`, so nobody knows whose a row is."
+            " Give the rows, a pattern or the batch."
+        )

@@ -24,7 +24,7 @@ from retraining.records import (
     ScreenedBatch,
     ScreeningReport,
 )
-from retraining.reviews import carriers
+from retraining.reviews import carriers, rows_of_users
 from retraining.signed_chain import Link
 from retraining.spec import parse_spec
 from retraining.step_requests import PinnedContext
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """What is traced: some rows by their ids, or a source (and week), or the rows of a pattern."""
+    """What is traced: rows by id, a source (and week), one of its users, or a pattern's rows."""
 
     row_ids: frozenset[str] = frozenset()
     source: str = ""
     week: str = ""
     pattern: Pattern | None = None
+    user: str = ""  # of that source
 
     def includes(self, batch: BatchId) -> bool:
         """Whether rows of this batch can be meant at all."""
@@ -127,6 +128,8 @@ def _touches(entry: ReviewEntry, what: Traced, ids: Collection[str]) -> bool:
         return bool(what.source) and what.includes(about.batch)
     if about.pattern is not None:
         return about.pattern == what.pattern
+    if about.user is not None:
+        return what.source == about.user.source and what.user in ("", about.user.user)
     return not set(ids).isdisjoint(about.row_ids)
 
 
@@ -192,7 +195,7 @@ class _Run:
 
     def _ids_meant(self, what: Traced, screened: ScreenedBatch) -> set[str] | None:
         """Ids that are traced in this batch; None for all of them."""
-        if what.pattern is None:
+        if what.pattern is None and not what.user:
             return set(what.row_ids) if what.row_ids else None
         source, week = screened.batch.source, screened.batch.week
         named = self._inputs[f"provenance/{source}/{week}"]
@@ -203,8 +206,14 @@ class _Run:
         rows = parse_batch(self._bench, self.pinned, report, folder).rows
         if rows is None:
             return set()
-        mask = carriers(what.pattern, rows.values, spec=self.pinned.spec)
-        return set(rows.column(self.pinned.spec.row_id)[mask].astype(str))
+        spec = self.pinned.spec
+        if what.pattern is not None:
+            mask = carriers(what.pattern, rows.values, spec=spec)
+        elif spec.user is None:
+            return set()  # in that run's days nobody said whose a row was
+        else:
+            mask = rows_of_users({what.user}, rows.values, n_rows=len(rows), spec=spec)
+        return set(rows.column(spec.row_id)[mask].astype(str))
 
     def _suspicious(self) -> list[tuple[str | None, tuple[str, str], str]]:
         if self._report.suspicious_parquet is None:

@@ -13,6 +13,7 @@ from retraining.errors import SpecError
 from retraining.settings import Settings
 from retraining.spec import PipelineSpec, find_specs, load_spec
 from retraining_airflow.dag_factory.feedback import build_feedback
+from retraining_airflow.dag_factory.incident import build_incident
 from retraining_airflow.dag_factory.monitoring import build_monitoring
 from retraining_airflow.dag_factory.rollback import build_rollback
 from retraining_airflow.dag_factory.weekly import build_weekly
@@ -21,6 +22,7 @@ from retraining_airflow.settings import DagSettings
 __all__ = [
     "build_dags",
     "build_feedback",
+    "build_incident",
     "build_monitoring",
     "build_rollback",
     "build_weekly",

@@ -9,6 +9,11 @@ retries when something broke.
 from retraining_airflow.operators.approval import ApproveOperator
 from retraining_airflow.operators.base import SCHEDULER, RetrainingOperator, champion_asset
 from retraining_airflow.operators.feedback import CloseFeedbackOperator
+from retraining_airflow.operators.incident import (
+    IncidentOperator,
+    RestoreAfterIncidentOperator,
+    TraceIncidentOperator,
+)
 from retraining_airflow.operators.monitoring import AlertOperator, MonitorOperator
 from retraining_airflow.operators.rollback import RequestRollbackOperator, RestoreOperator
 from retraining_airflow.operators.weekly import (
@@ -30,6 +35,7 @@ __all__ = [
     "ApproveOperator",
     "CloseFeedbackOperator",
     "GateOperator",
+    "IncidentOperator",
     "IngestOperator",
     "MonitorOperator",
     "PinOperator",
@@ -37,10 +43,12 @@ __all__ = [
     "ProvenanceOperator",
     "PurgeOperator",
     "RequestRollbackOperator",
+    "RestoreAfterIncidentOperator",
     "RestoreOperator",
     "RetrainingOperator",
     "ScreenOperator",
     "ScreenShardOperator",
+    "TraceIncidentOperator",
     "TrainOperator",
     "ValidateOperator",
     "champion_asset",

@@ -10,7 +10,13 @@ from typer.testing import CliRunner
 from retraining.audit import audit_incidents
 from retraining.cli import app
 from retraining.digests import Digest
-from retraining.errors import ChainBrokenError, EvidenceError, ReviewRefusedError, SpecError
+from retraining.errors import (
+    ChainBrokenError,
+    EvidenceError,
+    RegistryMovedError,
+    ReviewRefusedError,
+    SpecError,
+)
 from retraining.evidence.keys import signer_from_file
 from retraining.records import BatchId, IncidentEntry, ReviewSubject, RollbackRequest
 from retraining.signed_chain import incident_chain
@@ -177,6 +183,75 @@ def test_a_learner_above_a_clean_serving_version_is_no_reason_to_roll_back(
     plan = report(workspace, NEW, dry_run=True).plan
 
     assert (plan.learned, plan.serving, plan.restore_to, plan.convict) == ((2,), 1, 0, ())
+
+
+def test_with_a_clean_version_between_nobody_is_convicted(workspace: Workspace) -> None:
+    """Version 3 learned from no row of the second week's feed: it was taken out before."""
+    workspace.deliver(WEEKS[2])
+    confirmed = review(workspace, "confirm", batch=NEW.batch)
+    assert workspace.run_week(WEEKS[2]).entry is not None
+    steps = workspace.steps()
+    assert steps.trace(MODEL, step.Traced(source="feed", week=SECOND)).versions == (2,)
+    before = report(workspace, NEW, dry_run=True).plan
+    assert (before.serving, before.learned, before.restore_to) == (3, (2,), 0)
+    asked = steps.request_rollback(MODEL, to_version=2, reason=WHY)
+    steps.restore(asked.attestation.digest)
+
+    plan = report(workspace, NEW, dry_run=True).plan
+
+    assert (plan.serving, plan.learned, plan.restore_to) == (2, (2,), 1)
+    assert plan.convict == ()  # it would strike version 3 as well
+    assert plan.confirmed == (confirmed.digest,)
+
+
+def test_a_run_that_was_concluded_meanwhile_stops_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = step.request_rollback
+
+    def after_another(bench: Any, model: str, **options: Any) -> Any:
+        other = workspace.steps()
+        asked = other.request_rollback(MODEL, to_version=1, reason=WHY)
+        other.restore(asked.attestation.digest)
+        other.restore(other.request_rollback(MODEL, to_version=2, reason=WHY).attestation.digest)
+        return honest(bench, model, **options)
+
+    monkeypatch.setattr(step, "request_rollback", after_another)
+    with pytest.raises(RegistryMovedError, match="concluded meanwhile"):
+        report(workspace, NEW)
+    assert entries(workspace) == []
+
+
+def test_two_incidents_at_once_are_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, raced = step._append, []
+
+    def after_another(*arguments: Any) -> Any:
+        if not raced:
+            raced.append(True)
+            report(workspace, NEW)
+        return honest(*arguments)
+
+    monkeypatch.setattr(step, "incident_chain", lambda *a: _Stale(incident_chain(*a), raced))
+    monkeypatch.setattr(step, "_append", after_another)
+    with pytest.raises(RegistryMovedError, match="at the same time"):
+        report(workspace, NEW)
+    assert (len(entries(workspace)), state(workspace)[2]) == (1, 1)
+
+
+class _Stale:
+    """A chain that its reader read before another wrote."""
+
+    def __init__(self, chain: Any, raced: list[bool]) -> None:
+        self._chain, self._raced = chain, raced
+
+    def load(self) -> list[Any]:
+        found = self._chain.load()
+        return [] if self._raced and found else found
+
+    def append(self, *arguments: Any) -> Any:
+        return self._chain.append(*arguments)
 
 
 def test_a_confirmation_that_was_taken_back_is_made_again(workspace: Workspace) -> None:
