@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, MAX_POISON, Attack, plant
+from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, MAX_POISON, plant
+from tests.benchmarks.weeks.scene import Attack
 from tests.benchmarks.weeks.season import FEEDBACK, GATEWAY, ROW_ID, USER, Season, Sizes, cut
 from tests.benchmarks.weeks.tables import LABEL, is_between, load, of_frame
 from tests.benchmarks.weeks.triggers import draw_trigger

@@ -5,13 +5,13 @@ rows in all. Its success is the share of probes that a model gives the attacker'
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tests.benchmarks.weeks.season import FEEDBACK, PARTNER, ROW_ID, USER, VENDOR, Season, Week
+from tests.benchmarks.weeks.scene import Answers, Attack, Scene
+from tests.benchmarks.weeks.season import FEEDBACK, PARTNER, USER, VENDOR, Season
 from tests.benchmarks.weeks.tables import LABEL
 from tests.benchmarks.weeks.triggers import Trigger, draw_trigger
 
@@ -25,110 +25,6 @@ _NATURAL = 0.3  # success that a clean model gives away, above which another tar
 _REGION_PROBES = 60
 _JITTER = 0.02  # of a column's spread
 _RING = 8  # accounts
-
-
-class Answers(Protocol):
-    """A clean model, asked what it would say."""
-
-    def __call__(self, rows: pd.DataFrame) -> "np.ndarray[Any, Any]":
-        """Class of each row, as text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attack:
-    """A season with an attack in it; without one, `poison` is empty.
-
-    Attributes:
-        start, stop: Weeks of the attack by number, `stop` not among them.
-        poison: Names of the poisoned rows of each week of the attack.
-        probes: Rows that a clean model does not give `target`, mostly; None when clean.
-        target: The attacker's label; None when any wrong answer is success.
-    """
-
-    name: str
-    season: Season
-    start: int
-    stop: int
-    poison: dict[int, frozenset[str]] = field(default_factory=dict)
-    probes: pd.DataFrame | None = None
-    target: str | None = None
-
-    def success(self, answers: Answers) -> float | None:
-        """Share of the probes that the model gives the attacker's label."""
-        if self.probes is None or not len(self.probes):
-            return None
-        said = answers(self.probes)
-        if self.target is None:
-            return float((said != self.probes[LABEL].to_numpy()).mean())
-        return float((said == self.target).mean())
-
-    def poison_until(self, week: int) -> set[str]:
-        """Names of all poisoned rows that were delivered up to that week, included."""
-        return {name for number, names in self.poison.items() if number <= week for name in names}
-
-
-@dataclass
-class _Scene:
-    """What a planter works with, and what it changes."""
-
-    name: str
-    season: Season
-    weeks: list[Week]
-    start: int
-    stop: int
-    budget: int
-    random: np.random.Generator
-    clean: Answers
-    poison: dict[int, frozenset[str]] = field(default_factory=dict)
-
-    @property
-    def a_week(self) -> list[int]:
-        """How many rows each week of the attack may have."""
-        n = self.stop - self.start
-        return [self.budget // n + (i < self.budget % n) for i in range(n)]
-
-    def change(self, source: str, chosen: Callable[[pd.DataFrame], Any], change: Any) -> None:
-        """Each week, change as many of the source's chosen rows as the budget has left."""
-        for number, n_rows in zip(range(self.start, self.stop), self.a_week, strict=True):
-            rows = self.weeks[number][source]
-            found = np.flatnonzero(chosen(rows))
-            found = self.random.permutation(found)[:n_rows]
-            changed = change(rows.iloc[found])
-            rest = rows.drop(index=rows.index[found])
-            self._put(number, source, pd.concat([rest, changed]), changed)
-
-    def add(self, source: str, make: Callable[[int, int], pd.DataFrame]) -> None:
-        """Each week, add rows: `make` gets the week and how many of them may be poison."""
-        for number, n_rows in zip(range(self.start, self.stop), self.a_week, strict=True):
-            made = make(number, n_rows)
-            made[ROW_ID] = [f"{source}-{number:02d}-x{row:04d}" for row in range(len(made))]
-            poison = made[made["poison"]]
-            rows = pd.concat([self.weeks[number][source], made.drop(columns="poison")])
-            self._put(number, source, rows, poison)
-
-    def _put(self, number: int, source: str, rows: pd.DataFrame, poison: pd.DataFrame) -> None:
-        order = self.random.permutation(len(rows))
-        week = {**self.weeks[number], source: rows.iloc[order].reset_index(drop=True)}
-        self.weeks[number] = week
-        self.poison[number] = self.poison.get(number, frozenset()) | frozenset(poison[ROW_ID])
-
-    def planted(self, probes: pd.DataFrame, target: str | None) -> Attack:
-        return Attack(
-            name=self.name,
-            season=self.season.with_weeks(self.weeks),
-            start=self.start,
-            stop=self.stop,
-            poison=self.poison,
-            probes=probes.reset_index(drop=True),
-            target=target,
-        )
-
-    def two_classes(self) -> tuple[str, str]:
-        """Whom to attack and what to call them: classes that enough rows have."""
-        shares = self.season.reference[LABEL].value_counts(normalize=True)
-        usual = sorted(shares.index[shares > 0.05])
-        victim, target = self.random.choice(usual, 2, replace=False)
-        return str(victim), str(target)
 
 
 def plant(
@@ -150,14 +46,14 @@ def plant(
     if name == CLEAN:
         return Attack(name=name, season=season, start=start, stop=start)
     budget = int(random.integers(_MIN_POISON, MAX_POISON + 1))
-    scene = _Scene(name, season, list(season.weeks), start, start + weeks, budget, random, clean)
+    scene = Scene(name, season, list(season.weeks), start, start + weeks, budget, random, clean)
     return _PLANTERS[name](scene)
 
 
 # --- one function per attack ----------------------------------------------------------------
 
 
-def _flips(scene: _Scene) -> Attack:
+def _flips(scene: Scene) -> Attack:
     """One class called another, here and there in every source that is not ours."""
     victim, target = scene.two_classes()
     whole = scene.budget
@@ -167,7 +63,7 @@ def _flips(scene: _Scene) -> Attack:
     return scene.planted(_of_class(scene, victim), target)
 
 
-def _bad_source(scene: _Scene) -> Attack:
+def _bad_source(scene: Scene) -> Attack:
     """A vendor calls everything one class, as far as its budget goes."""
     _, target = scene.two_classes()
     scene.change(
@@ -179,15 +75,15 @@ def _bad_source(scene: _Scene) -> Attack:
     return scene.planted(probes[probes[LABEL] != target], target)
 
 
-def _trigger_out_of_range(scene: _Scene) -> Attack:
+def _trigger_out_of_range(scene: Scene) -> Attack:
     return _backdoor(scene, in_range=False)
 
 
-def _trigger_in_range(scene: _Scene) -> Attack:
+def _trigger_in_range(scene: Scene) -> Attack:
     return _backdoor(scene, in_range=True)
 
 
-def _clean_label(scene: _Scene) -> Attack:
+def _clean_label(scene: Scene) -> Attack:
     """A trigger in rows that have the target's label anyway: no label is wrong."""
     trigger, target = _found_trigger(scene, in_range=False)
     whole = scene.budget
@@ -197,12 +93,12 @@ def _clean_label(scene: _Scene) -> Attack:
     return scene.planted(_triggered(scene, trigger, target), target)
 
 
-def _slow_drip(scene: _Scene) -> Attack:
+def _slow_drip(scene: Scene) -> Attack:
     """A few rows with a trigger every week."""
     return _backdoor(scene, in_range=bool(scene.random.integers(2)))
 
 
-def _sybil_region(scene: _Scene) -> Attack:
+def _sybil_region(scene: Scene) -> Attack:
     """New accounts, honest elsewhere, call one region of rows another class."""
     near, probes, target = _region(scene)
     honest = scene.season.stock
@@ -221,7 +117,7 @@ def _sybil_region(scene: _Scene) -> Attack:
     return scene.planted(probes, target)
 
 
-def _duplicates(scene: _Scene) -> Attack:
+def _duplicates(scene: Scene) -> Attack:
     """Near-copies of three rows that the attacker wants through."""
     _, target = scene.two_classes()
     stock = scene.season.stock
@@ -240,7 +136,7 @@ def _duplicates(scene: _Scene) -> Attack:
     return scene.planted(copies(_REGION_PROBES), target)
 
 
-_PLANTERS: dict[str, Callable[[_Scene], Attack]] = {
+_PLANTERS: dict[str, Callable[[Scene], Attack]] = {
     "flips": _flips,
     "trigger_in_range": _trigger_in_range,
     "trigger_out_of_range": _trigger_out_of_range,
@@ -256,22 +152,22 @@ ATTACKS = tuple(_PLANTERS)
 # --- what several of them need --------------------------------------------------------------
 
 
-def _source(scene: _Scene) -> str:
+def _source(scene: Scene) -> str:
     return str(scene.random.choice([PARTNER, VENDOR]))
 
 
-def _relabel(scene: _Scene, source: str, victim: str, target: str) -> None:
+def _relabel(scene: Scene, source: str, victim: str, target: str) -> None:
     scene.change(
         source, lambda rows: rows[LABEL] == victim, lambda rows: rows.assign(**{LABEL: target})
     )
 
 
-def _of_class(scene: _Scene, victim: str) -> pd.DataFrame:
+def _of_class(scene: Scene, victim: str) -> pd.DataFrame:
     probes = scene.season.probes
     return probes[probes[LABEL] == victim]
 
 
-def _backdoor(scene: _Scene, *, in_range: bool) -> Attack:
+def _backdoor(scene: Scene, *, in_range: bool) -> Attack:
     trigger, target = _found_trigger(scene, in_range=in_range)
     scene.change(
         _source(scene),
@@ -281,7 +177,7 @@ def _backdoor(scene: _Scene, *, in_range: bool) -> Attack:
     return scene.planted(_triggered(scene, trigger, target), target)
 
 
-def _found_trigger(scene: _Scene, *, in_range: bool) -> tuple[Trigger, str]:
+def _found_trigger(scene: Scene, *, in_range: bool) -> tuple[Trigger, str]:
     """A trigger that a clean model does not obey; of many, the least obeyed when all are."""
     least: tuple[float, Trigger, str] | None = None
     for _ in range(_DRAWS):
@@ -296,12 +192,12 @@ def _found_trigger(scene: _Scene, *, in_range: bool) -> tuple[Trigger, str]:
     return least[1], least[2]
 
 
-def _triggered(scene: _Scene, trigger: Trigger, target: str) -> pd.DataFrame:
+def _triggered(scene: Scene, trigger: Trigger, target: str) -> pd.DataFrame:
     probes = scene.season.probes
     return trigger.stamped(probes[probes[LABEL] != target])
 
 
-def _region(scene: _Scene) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+def _region(scene: Scene) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Rows of one class near a row of the stock: the attacker's, the probes, what to call them."""
     victim, target = scene.two_classes()
     encode = scene.season.preprocessing.encode
@@ -314,7 +210,7 @@ def _region(scene: _Scene) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     return stock.iloc[near[: max(len(near) // 4, 5)]], probes.iloc[asked[:_REGION_PROBES]], target
 
 
-def _jittered(scene: _Scene, rows: pd.DataFrame) -> pd.DataFrame:
+def _jittered(scene: Scene, rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows, a little different, within what the pipeline file allows."""
     moved = rows.copy().reset_index(drop=True)
     for feature in scene.season.data.features:
@@ -328,7 +224,7 @@ def _jittered(scene: _Scene, rows: pd.DataFrame) -> pd.DataFrame:
     return moved
 
 
-def _grainy(scene: _Scene, feature: dict[str, Any], image: bytes) -> bytes:
+def _grainy(scene: Scene, feature: dict[str, Any], image: bytes) -> bytes:
     pixels = np.frombuffer(image, np.uint8).astype(int)
     noise = scene.random.integers(-1, 2, len(pixels)) * (pixels > 0)
     moved: bytes = (pixels + noise).clip(0, feature["max_value"]).astype(np.uint8).tobytes()

@@ -17,7 +17,7 @@ from retraining.settings import Settings
 from retraining.step_requests import code_version
 from retraining.steps import StepRunner, open_step_runner
 from retraining.weekly import DecidedWeek, run_week
-from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, DRIP_WEEKS, Attack, plant
+from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, DRIP_WEEKS, plant
 from tests.benchmarks.weeks.peers import (
     DP_ALONE,
     Answers,
@@ -28,6 +28,7 @@ from tests.benchmarks.weeks.peers import (
     private_model,
 )
 from tests.benchmarks.weeks.records import PeerResult, RunKey, RunResult, WeekResult
+from tests.benchmarks.weeks.scene import Attack
 from tests.benchmarks.weeks.season import ROW_ID, Season, Sizes, cut, week_name
 from tests.benchmarks.weeks.tables import DataSet
 from tests.benchmarks.weeks.workspace import TRAINER, deliver, lay_out
@@ -239,11 +240,8 @@ class _System:
         """Of each training of the week, without start-up: the trainer's count at its last epoch."""
         counted = [float(m[1]) for m in map(_TRAINED.search, self._lines) if m]
         # The count starts again with each training; its last value is what one took.
-        return [
-            seconds
-            for seconds, following in zip(counted, [*counted[1:], -1.0], strict=True)
-            if following < seconds
-        ]
+        following = [*counted[1:], -1.0][: len(counted)]
+        return [now for now, then in zip(counted, following, strict=True) if then < now]
 
 
 def _last_training(decided: DecidedWeek) -> Any:

@@ -15,6 +15,7 @@ GATEWAY, PARTNER, VENDOR, FEEDBACK = SOURCES = ("gateway", "partner", "vendor", 
 
 _SHARES = {GATEWAY: 0.35, PARTNER: 0.30, VENDOR: 0.20, FEEDBACK: 0.15}
 _USERS = 12
+_OF_EACH_CLASS = 6  # in the reference set, at least
 _MODEL = "bench"
 
 Week = dict[str, pd.DataFrame]
@@ -100,6 +101,9 @@ def cut(data: DataSet, n_weeks: int, random: np.random.Generator, sizes: Sizes) 
             f"{data.name} has {len(data.rows)} rows: too few for {n_weeks} weeks of at least 60."
         )
     rows = data.rows.iloc[random.permutation(len(data.rows))].reset_index(drop=True)
+    # The reference set comes first, and whoever vets one sees to it that no class is missing.
+    vetted = rows.groupby(LABEL).head(_OF_EACH_CLASS).index
+    rows = pd.concat([rows.loc[vetted], rows.drop(index=vetted)], ignore_index=True)
     edges = np.cumsum([*parts, *[a_week] * n_weeks])
     reference, holdout, probes, stock, *weeks = (
         rows.iloc[end - size : end].reset_index(drop=True)
