@@ -36,6 +36,9 @@ class WeekResult:
         n_poison, n_poison_trained: Poisoned rows delivered so far, and of these, those that the
             week's last challenger learned from.
         n_clean, n_clean_kept: Truly clean rows that were new this week, and those accepted.
+        n_poison_first: The same of its first challenger: what a purge took is the difference.
+        n_purged, purged_sources: Rows that purges took out, and sources that went whole.
+        p_values, last_p_values: Of the checks of behaviour, of the first and the last challenger.
         success, accuracy: Of the model that serves after the week.
         challenger_success: Of the week's last challenger, promoted or not.
         seconds: Of each step.
@@ -52,6 +55,9 @@ class WeekResult:
     refused: dict[str, str] = field(default_factory=dict)
     n_poison: int = 0
     n_poison_trained: int | None = None
+    n_poison_first: int | None = None
+    n_purged: int = 0
+    purged_sources: list[str] = field(default_factory=list)
     n_clean: int = 0
     n_clean_kept: int = 0
     n_patterns: int = 0
@@ -59,6 +65,7 @@ class WeekResult:
     accuracy: float | None = None
     challenger_success: float | None = None
     p_values: dict[str, float] = field(default_factory=dict)
+    last_p_values: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     training_seconds: list[float] = field(default_factory=list)
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from retraining.digests import Digest
 from retraining.models import load_model
+from retraining.records import TrainingReport, ValidationReport
 from retraining.settings import Settings
 from retraining.step_requests import code_version
-from retraining.steps import StepRunner, open_step_runner
+from retraining.steps import StepResult, StepRunner, open_step_runner
 from retraining.weekly import DecidedWeek, run_week
 from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, DRIP_WEEKS, plant
 from tests.benchmarks.weeks.peers import (
@@ -169,8 +170,10 @@ class _System:
 
         decided = run_week(steps, self._season.spec.model, week_name(number), on_step=told)
         gate, screening = decided.gate.report, decided.screened.screening.report
-        earlier = getattr(gate, "earlier", ())
+        earlier = gate.earlier
         poison = self._attack.poison_until(number)
+        measured = [decided.validation, *(one.validation for one in decided.rounds)]
+        validations = [validation for validation in measured if validation is not None]
         found = WeekResult(
             week=number,
             clean=not poison,
@@ -190,7 +193,10 @@ class _System:
             },
             n_poison=len(poison),
             n_patterns=len(screening.patterns),
-            p_values=_p_values(decided),
+            n_purged=sum(one.purge.report.n_purged for one in decided.rounds),
+            purged_sources=[s for one in decided.rounds for s in one.purge.report.sources],
+            p_values=_p_values(decided.validation),
+            last_p_values=_p_values(validations[-1] if validations else None),
             seconds=seconds,
             training_seconds=self._trained_seconds(),
         )
@@ -210,16 +216,18 @@ class _System:
             kept = self._ids(steps, accepted.get(f"{source} {week_name(found.week)}"))
             found.n_clean += len(clean)
             found.n_clean_kept += len(clean & kept)
-        if (training := _last_training(decided)) is not None:
+        for training in _trainings(decided):
             learned: set[str] = set()
             for block in training.blocks:
                 learned |= self._ids(steps, block.rows)
             found.n_poison_trained = len(poison & learned)
+            if found.n_poison_first is None:
+                found.n_poison_first = found.n_poison_trained
 
     def _look_at_models(self, steps: StepRunner, decided: DecidedWeek, found: WeekResult) -> None:
-        training = _last_training(decided)
-        if training is not None and training.model is not None:
-            answers = answers_of(load_model(steps.store, training.model))
+        models = [training.model for training in _trainings(decided) if training.model]
+        if models:
+            answers = answers_of(load_model(steps.store, models[-1]))
             found.challenger_success = self._attack.success(answers)
             if found.promoted:
                 self._serving = answers
@@ -244,14 +252,13 @@ class _System:
         return [now for now, then in zip(counted, following, strict=True) if then < now]
 
 
-def _last_training(decided: DecidedWeek) -> Any:
-    trained = [decided.training, *(r.training for r in getattr(decided, "rounds", ()))]
-    reports = [result.report for result in trained if result is not None]
-    return reports[-1] if reports else None
+def _trainings(decided: DecidedWeek) -> list[TrainingReport]:
+    trained = [decided.training, *(one.training for one in decided.rounds)]
+    return [result.report for result in trained if result is not None]
 
 
-def _p_values(decided: DecidedWeek) -> dict[str, float]:
-    behaviour = decided.validation.report.behaviour if decided.validation else None
+def _p_values(validation: StepResult[ValidationReport] | None) -> dict[str, float]:
+    behaviour = validation.report.behaviour if validation else None
     if behaviour is None:
         return {}
     return {r.name: r.p_value for r in behaviour.results if r.p_value is not None}
