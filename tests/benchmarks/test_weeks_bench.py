@@ -38,6 +38,7 @@ def week(number: int, **changes: Any) -> WeekResult:
         promoted=True,
         n_clean=100,
         n_clean_kept=99,
+        failed=[["behaviour: window", "REJECT", "p = 0.001"]],
         success=0.1,
         accuracy=0.9,
         seconds={"screening": 3.0, "validation": 1.0, "gate": 0.0, "training": 4.0},

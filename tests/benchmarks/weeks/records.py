@@ -30,7 +30,8 @@ class WeekResult:
 
     Attributes:
         clean: Nothing that was delivered up to it was poisoned.
-        failed: Checks of the gate that did not pass: name, verdict, observed.
+        failed, first_failed: Checks of the gate that did not pass, of the last challenger and of
+            the first one where there are two: name, verdict, observed.
         refused: Source to the code of its refusal.
         saved: Refused at first, promoted after a purge.
         n_poison, n_poison_trained: Poisoned rows delivered so far, and of these, those that the
@@ -50,8 +51,8 @@ class WeekResult:
     verdict: str
     promoted: bool
     saved: bool = False
-    failed: list[tuple[str, str, str]] = field(default_factory=list)
-    first_failed: list[tuple[str, str, str]] = field(default_factory=list)
+    failed: list[list[str]] = field(default_factory=list)
+    first_failed: list[list[str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     n_poison: int = 0
     n_poison_trained: int | None = None

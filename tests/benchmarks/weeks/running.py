@@ -3,6 +3,7 @@
 import re
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from retraining.digests import Digest
 from retraining.models import load_model
-from retraining.records import TrainingReport, ValidationReport
+from retraining.records import Check, TrainingReport, ValidationReport
 from retraining.settings import Settings
 from retraining.step_requests import code_version
 from retraining.steps import StepResult, StepRunner, open_step_runner
@@ -180,12 +181,8 @@ class _System:
             verdict=gate.verdict,
             promoted=decided.entry is not None,
             saved=bool(earlier) and decided.entry is not None,
-            failed=[(c.name, c.verdict, c.observed) for c in gate.failed()],
-            first_failed=[
-                (c.name, c.verdict, c.observed)
-                for c in (earlier[0].checks if earlier else ())
-                if c.verdict != "PROMOTE"
-            ],
+            failed=_said(gate.failed()),
+            first_failed=_said(earlier[0].checks if earlier else ()),
             refused={
                 str(batch.batch): batch.refusal.code
                 for batch in screening.batches
@@ -250,6 +247,10 @@ class _System:
         # The count starts again with each training; its last value is what one took.
         following = [*counted[1:], -1.0][: len(counted)]
         return [now for now, then in zip(counted, following, strict=True) if then < now]
+
+
+def _said(checks: Sequence[Check]) -> list[list[str]]:
+    return [[c.name, c.verdict, c.observed] for c in checks if c.verdict != "PROMOTE"]
 
 
 def _trainings(decided: DecidedWeek) -> list[TrainingReport]:
