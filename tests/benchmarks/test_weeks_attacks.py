@@ -1,6 +1,8 @@
 """Attacks stay within what they promise: rows, weeks, ranges, sources."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 from tests.benchmarks.weeks.attacks import ATTACKS, CLEAN, MAX_POISON, plant
 from tests.benchmarks.weeks.scene import Attack
 from tests.benchmarks.weeks.season import FEEDBACK, GATEWAY, ROW_ID, USER, Season, Sizes, cut
-from tests.benchmarks.weeks.tables import LABEL, is_between, load, of_frame
+from tests.benchmarks.weeks.tables import LABEL, is_between, load, names_of, of_frame
 from tests.benchmarks.weeks.triggers import draw_trigger
 
 START, LASTS, WEEKS = 2, 2, 5
@@ -167,3 +169,41 @@ def test_the_same_seed_plants_the_same_rows() -> None:
 def test_too_small_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="too few for 8 weeks"):
         cut(load("breast_cancer", None), 8, np.random.default_rng(0), Sizes())
+
+
+def test_only_sets_with_classes_to_learn_and_rows_for_months_are_used(tmp_path: Path) -> None:
+    def entry(name: str, **changes: object) -> dict[str, object]:
+        plain = {
+            "kind": "tabular",
+            "rows": 4000,
+            "label": "y",
+            "class_balance": {"all": {"a": 9, "b": 9}},
+        }
+        return {"name": name, **plain, **changes}
+
+    few, lopsided = {"rows": 1000}, {"class_balance": {"all": {"a": 99, "b": 1}}}
+    many = {"class_balance": {"all": {str(n): 9 for n in range(40)}}}
+    entries = [entry("good"), entry("few", **few), entry("lopsided", **lopsided)]
+    entries += [entry("many", **many), entry("votes", kind="crowd")]
+    (tmp_path / "INDEX.json").write_text(json.dumps({"datasets": entries}))
+
+    assert names_of(tmp_path) == ["good", "digits"]
+    with pytest.raises(ValueError, match="expected one of"):
+        load("other", tmp_path)
+
+
+def test_a_table_of_the_folder_becomes_declared_features(tmp_path: Path) -> None:
+    table = _table(300)
+    pd.concat([table, table.head(40)]).assign(secret=1).to_parquet(tmp_path / "mails.parquet")
+    entry = {"name": "mails", "kind": "tabular", "rows": 340, "label": "kind", "drop": ["secret"]}
+    entry["files"] = {"train": "mails.parquet", "test": "none.parquet"}
+    (tmp_path / "INDEX.json").write_text(json.dumps({"datasets": [entry]}))
+    data = load("mails", tmp_path)
+
+    assert len(data.rows) == 300
+    assert data.classes == ("ham", "spam")
+    kinds = {feature["name"]: feature["kind"] for feature in data.features}
+    numbers = dict.fromkeys(["links", "length", "amount"], "number")
+    assert kinds == {**numbers, "country": "category"}
+    for name in numbers:
+        assert all(is_between(value, data.feature(name)) for value in data.rows[name])
