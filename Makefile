@@ -34,7 +34,7 @@ clean: ## remove environments and caches; workspaces stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##@ Work
-.PHONY: setup-dev setup-mlflow test check test-radosgw bench bench-attacks bench-screening mutants lock
+.PHONY: setup-dev setup-mlflow test check test-radosgw bench bench-attacks bench-screening bench-weeks mutants lock
 setup-dev: setup .venv/.dev ## add the development tools
 setup-mlflow: .venv-mlflow/.made ## a real MLflow server, for the tests that want one
 
@@ -59,6 +59,9 @@ bench-attacks: setup-dev ## who attacks, what was tried, what was stopped; ARGS 
 
 bench-screening: setup-dev ## what screening finds; BENCH_DIR=folder of the poisoning bench, ARGS=--peers and more
 	$(PY) tests/benchmarks/screening.py --bench "$(BENCH_DIR)" $(ARGS)
+
+bench-weeks: setup-dev ## months of attacked weeks through the real steps; DATA_DIR=folder of data sets, ARGS="--out folder"
+	$(PY) -m tests.benchmarks.weeks --data "$(DATA_DIR)" $(ARGS)
 
 mutants: setup-dev ## take each check out once and see its test go red
 	$(PY) -m tests.mutants $(ARGS)
