@@ -35,7 +35,8 @@ REVIEWS = (
         "a pattern of a column that is gone",
         "reviews/carriers.py",
         '    raise ConfigError(\n        f"A confirmed pattern',
-        '    return column(spec.row_id) * 0 if True else ConfigError(\n        f"A confirmed pattern',
+        "    return column(spec.row_id) * 0 if True else ConfigError(\n"
+        '        f"A confirmed pattern',
         REVIEWED,
         "column_that_is_gone",
     ),
