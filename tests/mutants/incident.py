@@ -154,8 +154,8 @@ INCIDENTS = (
     Mutant(
         "only the promoter writes the registry",
         "signed_chain.py",
-        "roles=[self._role])",
-        'roles=[self._role, "pipeline", "provider"])',
+        "roles=self._roles)",
+        'roles=(*self._roles, "pipeline", "provider"))',
         "tests/attacks/test_tamperer_of_the_store.py",
         "stacked",
     ),
