@@ -208,7 +208,9 @@ def test_a_decision_that_cannot_be_run_again_is_not_promoted(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decided = trained_but_not_promoted(workspace)
-    monkeypatch.setattr("retraining.verify.code_version", lambda: Digest.of(b"the next release"))
+    monkeypatch.setattr(
+        "retraining.verify.chain.code_version", lambda: Digest.of(b"the next release")
+    )
     with pytest.raises(RegistryMovedError, match="code changed"):
         workspace.steps().promote(decided.gate.attestation.digest)
     assert workspace.registry() == []

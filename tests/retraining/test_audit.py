@@ -198,7 +198,9 @@ def test_the_wrong_root_key_verifies_nothing(story: Workspace, tmp_path: Path) -
 
 
 def by_the_next_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retraining.verify.code_version", lambda: Digest.of(b"the next release"))
+    monkeypatch.setattr(
+        "retraining.verify.chain.code_version", lambda: Digest.of(b"the next release")
+    )
 
 
 def test_what_another_release_decided_is_verified_and_said_not_to_be_run_again(
