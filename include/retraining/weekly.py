@@ -195,8 +195,7 @@ def _purge_rounds(
     measured: StepResult[ValidationReport] | None,
 ) -> tuple[PurgeRound, ...]:
     rounds: list[PurgeRound] = []
-    policy = steps.pinned(run).spec.gate
-    for number in range(1, 1 + (policy.purge_rounds if policy.purge != "never" else 0)):
+    for number in range(1, 1 + steps.pinned(run).spec.gate.most_purges):
         if measured is None:
             break
         validated = measured.attestation.digest

@@ -190,6 +190,11 @@ class GatePolicy(Frozen):
         default=1, ge=1, le=3, description="Of that; each spends privacy like any training."
     )
 
+    @property
+    def most_purges(self) -> int:
+        """How often a run may take rows out and train again; 0 where the file wants none."""
+        return self.purge_rounds if self.purge != "never" else 0
+
 
 class NotifierSpec(Frozen):
     """An Airflow notifier: its import path and its arguments."""

@@ -99,7 +99,7 @@ def _tasks(spec: PipelineSpec, settings: DagSettings) -> None:
     )
     rounds = []
     measured = validate.output
-    for number in range(1, 1 + (spec.gate.purge_rounds if spec.gate.purge != "never" else 0)):
+    for number in range(1, 1 + spec.gate.most_purges):
         suffix = "" if number == 1 else f"_{number}"
         purge = PurgeOperator(
             task_id=f"purge{suffix}",
