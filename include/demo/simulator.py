@@ -54,7 +54,7 @@ class Crowd:
     n_votes: int = 24
     share_voted_on: float = 0.25
     mistakes: float = 0.03
-    share_audited: float = 0.35
+    share_audited: float = 0.5
     n_liars: int = 0
     n_lies: int = 30
     victim: str = ""
@@ -103,12 +103,15 @@ def simulate_week(
         ConfigError: The pipeline file names no traffic or feedback, or nothing serves yet.
     """
     scene = _scene(settings, model)
-    random = np.random.default_rng([seed, int(week[:4]), int(week[6:])])
+    # A stream each: which rows are audited shall not hang on what the model got wrong.
+    of_rows, of_votes, of_audits = np.random.default_rng(
+        [seed, int(week[:4]), int(week[6:])]
+    ).spawn(3)
     champion, version = _champion(scene)
-    asked = _answered(scene, champion, _rows_of(scene, week, crowd, random))
-    votes = _votes(scene, asked, crowd, random)
+    asked = _answered(scene, champion, _rows_of(scene, week, crowd, of_rows))
+    votes = _votes(scene, asked, crowd, of_votes)
     _write_traffic(scene, asked, version)
-    n_audited = _write_labels(scene, asked, crowd, random)
+    n_audited = _write_labels(scene, asked, crowd, of_audits)
     _write_feedback(scene, week, votes.drop(columns="lie"))
     return Simulated(
         n_rows=len(asked),
