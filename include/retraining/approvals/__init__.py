@@ -8,10 +8,12 @@ may be approved at all, and how many approvals of one count.
 from retraining.approvals.chain import Approvals, approval_chain
 from retraining.approvals.counting import (
     Counted,
+    asked_of,
     count,
     needs_owner,
     needs_reviewers,
     refuse_unapprovable,
+    sign_spec_command,
 )
 from retraining.approvals.people import People, people_of
 
@@ -20,9 +22,11 @@ __all__ = [
     "Counted",
     "People",
     "approval_chain",
+    "asked_of",
     "count",
     "needs_owner",
     "needs_reviewers",
     "people_of",
     "refuse_unapprovable",
+    "sign_spec_command",
 ]

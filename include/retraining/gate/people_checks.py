@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retraining.approvals import People
+from retraining.approvals import People, sign_spec_command
 from retraining.records import Check, TrainingReport
 from retraining.spec import ApprovalPolicy, PipelineSpec
 
@@ -45,10 +45,8 @@ def _sign_it(people: People, model: str) -> str:
             "no key may sign it: `retraining keys provider NAME`, `retraining keys trust --add"
             " NAME=NAME.pub.json --role owner`, then sign it and start the week again"
         )
-    return (
-        f"have its owner ({', '.join(people.owners)}) sign it: `retraining approve --spec {model}"
-        " --key KEY --why WHY`"
-    )
+    owners = ", ".join(people.owners)
+    return f"have its owner ({owners}) sign it: `{sign_spec_command(model)}`"
 
 
 def _approval(policy: ApprovalPolicy) -> Check:
