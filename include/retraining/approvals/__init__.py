@@ -15,7 +15,7 @@ from retraining.approvals.counting import (
     refuse_unapprovable,
     sign_spec_command,
 )
-from retraining.approvals.people import People, people_of
+from retraining.approvals.people import People, people_of, people_when
 
 __all__ = [
     "Approvals",
@@ -27,6 +27,7 @@ __all__ = [
     "needs_owner",
     "needs_reviewers",
     "people_of",
+    "people_when",
     "refuse_unapprovable",
     "sign_spec_command",
 ]

@@ -14,13 +14,16 @@ def check_people(
 ) -> Iterator[Check]:
     """Whether an owner answers for the pipeline file, and whether somebody has to approve."""
     policy = people.policy(spec)
-    if people.champion_spec is not None:
-        yield _spec(people, people.champion_spec, spec)
+    if (found := check_spec(people, spec)) is not None:
+        yield found
     if "always" in policy.ask and training is not None and training.model is not None:
         yield _approval(policy)
 
 
-def _spec(people: People, champion: PipelineSpec, spec: PipelineSpec) -> Check:
+def check_spec(people: People, spec: PipelineSpec) -> Check | None:
+    """Whether an owner answers for what changed since the champion; None before the first."""
+    if (champion := people.champion_spec) is None:
+        return None
     allowed = f"the pipeline file of version {people.version}, or one that an owner signed"
     changed = changed_settings(champion, spec)
     asked = "on_changed_spec" in champion.approval.ask
