@@ -22,7 +22,7 @@ from retraining.evidence.statements import role_of
 from retraining.evidence.trust import Role
 from retraining.recording import open_result
 from retraining.records import Step
-from retraining.signed_chain import TrustHistory
+from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.store import Store
 
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
@@ -103,6 +103,33 @@ def find_record(store: Store, trust: TrustHistory, text: str) -> FoundRecord:
             f"No record in {store.uri} begins with {text}. Artefacts need their whole digest."
         )
     return _artefact(store, Digest.from_hex(digits))
+
+
+def find_decision(store: Store, trust: TrustHistory, text: str) -> Digest:
+    """The gate's decision that `text` names; its attestation's digest.
+
+    Args:
+        text: Digits of its attestation; or the digest of its report, by which the gate report names
+            it, once the registry has it.
+
+    Raises:
+        ConfigError: It names something else, or nothing certain; see `find_record`.
+        ArtifactMissingError, ArtifactTamperedError: As `find_record`.
+    """
+    found = find_record(store, trust, text)
+    if found.kind == "attestation of gate":
+        return found.digest
+    body = found.body if found.kind == "artefact" and isinstance(found.body, dict) else {}
+    # Whoever can write an artefact may name any model in it: only registries that are there.
+    registries = {name.split("/")[1] for name in store.names("registry")}
+    if (model := body.get("model")) in registries:
+        for link in registry_chain(store, trust, model).load():
+            if link.record.decision_report == found.digest and link.record.verdict != "ROLLBACK":
+                return link.record.decision
+    raise ConfigError(
+        f"{text} names {found.kind}, expected a gate's decision: the log of a gate and"
+        " `retraining champions` say its digest."
+    )
 
 
 def _records(store: Store) -> Iterator[tuple[Digest, str]]:

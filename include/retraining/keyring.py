@@ -67,8 +67,10 @@ def create_team_keys(settings: Settings, *, providers: Sequence[str] = ()) -> Tr
     store = open_store(settings.store)
     if store.names("trust/"):
         raise ConfigError(
-            f"{store.uri} has a trust list already, so its keys were made before. Add one with"
-            " `retraining keys provider` and `retraining keys trust`."
+            f"{store.uri} has a trust list already, so its keys were made before. Add one, of"
+            f" whichever role, with `retraining keys provider NAME --out {settings.keys}` and"
+            f" `retraining keys trust --add NAME={settings.keys}/NAME.pub.json --role ROLE`; called"
+            " as its role, it is found there."
         )
     root = settings.keys / "root.pem"
     _ensure(root)

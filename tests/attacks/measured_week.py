@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,19 @@ def measured(workspace: Workspace, week: str) -> MeasuredWeek:
     return MeasuredWeek(workspace, digests)
 
 
-def run_program(kind: str, workspace: Workspace, scratch: Path, asked: Any) -> list[dict[str, Any]]:
-    """What `tests/fixtures/programs/concluding.py` found."""
+def run_program(
+    kind: str,
+    workspace: Workspace,
+    scratch: Path,
+    asked: Any,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """What `tests/fixtures/programs/concluding.py` found.
+
+    Args:
+        environment: Names another store than the workspace's own.
+    """
     scratch.mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-m", _PROGRAM, kind, str(workspace.home), str(scratch)],
@@ -53,7 +65,8 @@ def run_program(kind: str, workspace: Workspace, scratch: Path, asked: Any) -> l
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        env={"PATH": os.environ["PATH"]},  # so that each copy's own store is used
+        # Nothing else, so that each copy's own store is used.
+        env={"PATH": os.environ["PATH"], **(environment or {})},
         timeout=_LIMIT_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-2000:]

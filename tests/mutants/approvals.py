@@ -101,8 +101,8 @@ APPROVALS = (
     Mutant(
         "an owner is no reviewer",
         "approvals/counting.py",
-        "max(reviewers - (len(found) - owners), 0)",
-        "max(reviewers - len(found), 0)",
+        "max(reviewers - (len(links) - owners), 0)",
+        "max(reviewers - len(links), 0)",
         CHANGED,
         "owners_signature_is_no_reviewers",
     ),
@@ -127,7 +127,7 @@ APPROVALS = (
     Mutant(
         "a signature is for one file",
         "approvals/people.py",
-        "        if entry.spec == run.spec\n",
+        "        if entry.spec == spec\n",
         "        if entry.spec is not None\n",
         CHANGED,
         "for_one_file",

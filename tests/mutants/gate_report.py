@@ -97,11 +97,19 @@ GATE_REPORT = (
     ),
     Mutant(
         "a page is of a decision alone",
-        "cli/gate_report.py",
-        '    if found.kind != "attestation of gate":\n',
-        "    if False:\n",
+        "inspection.py",
+        '    if found.kind == "attestation of gate":\n',
+        '    if found.kind.startswith("attestation of "):\n',
         SIGNED,
         "no_decision_has_no_page",
+    ),
+    Mutant(
+        "a page asks nobody about what nobody can approve",
+        "approvals/counting.py",
+        "    refuse_unapprovable(decision, policy)\n    return _counted",
+        "    return _counted",
+        SIGNED,
+        "asks_nobody",
     ),
     Mutant(
         "the command says when its page is not the signed one",

@@ -71,6 +71,34 @@ def test_a_provider_makes_its_key_and_root_adds_it(tmp_path: Path) -> None:
     assert call(home, "keys", "provider", "feed", "--out", str(vendor)).exit_code == 1
 
 
+def test_an_installation_from_before_a_role_gets_a_key_of_it(workspace: Workspace) -> None:
+    """It has no reviewer and no owner; what `keys create` says there is what helps."""
+    home, keys = workspace.home, workspace.settings.keys
+    sign = ("approve", "--spec", workspace.model, "--why", "agreed with the team")
+    assert not {"reviewer", "owner"} & latest(home).keys.keys()
+    assert "owner.pem is missing" in call(home, *sign).stderr
+    advice = call(home, "keys", "create").stderr
+    commands = [
+        said for said in advice.replace("\n", " ").split("`") if said.startswith("retraining keys ")
+    ]
+    assert [command.split()[:3] for command in commands] == [
+        ["retraining", "keys", "provider"],
+        ["retraining", "keys", "trust"],
+    ]
+
+    for role in ("reviewer", "owner"):
+        for command in commands:
+            did(home, *command.replace("NAME", role).replace("ROLE", role).split()[1:])
+
+    assert latest(home).version == 3
+    assert {name: latest(home).keys[name].roles for name in ("reviewer", "owner")} == {
+        "reviewer": ("reviewer",),
+        "owner": ("owner",),
+    }
+    assert (keys / "owner.pem").exists()
+    assert "owner answers for the pipeline file" in did(home, *sign)
+
+
 def test_a_removed_key_counts_no_more_and_the_list_says_since_when(tmp_path: Path) -> None:
     did(tmp_path, "keys", "create", "--provider", "feed")
     did(tmp_path, "keys", "trust", "--remove", "feed")

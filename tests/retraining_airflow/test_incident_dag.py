@@ -161,7 +161,7 @@ def test_red_says_what_to_do_in_one_sentence(
     assert "Name one thing" in said(source="feed", screening="ab")
     assert "number of the screening's pattern" in said(screening="ab")
     assert "no column `user`" in said(source="feed", user="mallory")
-    assert "no clean version is left" in said(source="feed", week=FIRST)
+    assert "No version is left that did not learn from it" in said(source="feed", week=FIRST)
     (workspace.settings.keys / "pipeline.pem").unlink()
     assert "does not hold the pipeline's key" in said(**NEW)
     assert len(workspace.registry()) == 2

@@ -16,6 +16,7 @@ from retraining.signed_chain import Link
 from retraining.spec import ApprovalPolicy
 
 _OWNERS_CHECK = "spec"
+_SIGN = "--key KEY --why WHY"
 _ASKED_FOR = {"approval": "always", "purge": "on_purge", _OWNERS_CHECK: "on_changed_spec"}
 # Checks that nobody's approval replaces, and what does.
 _NOT_BY_APPROVAL = {
@@ -52,17 +53,20 @@ class Counted:
         said = (link.record for link in self.links)
         return any(entry.approver == approver and entry.decision for entry in said)
 
-    def commands(self, decision: GateDecision, digest: Digest) -> str:
-        """What those who are lacking type.
+    def commands(self, decision: GateDecision, digest: Digest) -> tuple[str, ...]:
+        """What those who are lacking type: the reviewers, then an owner.
 
         Args:
-            digest: Of the decision's attestation.
+            digest: Of the decision's attestation, or of its report.
         """
-        sign = "--key KEY --why WHY"
-        said = [f"retraining approve {digest} {sign}"] if self.reviewers_lacking else []
-        if self.owner_lacking:
-            said.append(f"retraining approve --spec {decision.model} {sign}")
-        return " and ".join(said)
+        by_reviewers = (f"retraining approve {digest} {_SIGN}",) if self.reviewers_lacking else ()
+        by_owner = (sign_spec_command(decision.model),) if self.owner_lacking else ()
+        return by_reviewers + by_owner
+
+
+def sign_spec_command(model: str) -> str:
+    """What an owner types to answer for a pipeline file."""
+    return f"retraining approve --spec {model} {_SIGN}"
 
 
 def needs_reviewers(decision: GateDecision) -> bool:
@@ -105,6 +109,16 @@ def refuse_unapprovable(decision: GateDecision, policy: ApprovalPolicy) -> None:
             f"{what} cannot be approved: the pipeline file in force asks nobody {lacking}"
             f" (approval.ask is {list(policy.ask)}). Do what its failed checks say."
         )
+
+
+def asked_of(decision: GateDecision, policy: ApprovalPolicy) -> Counted:
+    """Who has to sign a decision that nobody has approved yet.
+
+    Raises:
+        ApprovalRefusedError: No approval can promote it; see `refuse_unapprovable`.
+    """
+    refuse_unapprovable(decision, policy)
+    return _counted((), decision, policy)
 
 
 def since_last_champion(registry: Registry) -> frozenset[Digest | None]:
@@ -158,11 +172,17 @@ def count(
             )
         if counts:
             found.setdefault((entry.approver, entry.spec is not None), link)
-    owners = sum(is_owner for _, is_owner in found)
+    return _counted(tuple(found.values()), decision, policy)
+
+
+def _counted(
+    links: tuple[Link[ApprovalEntry], ...], decision: GateDecision, policy: ApprovalPolicy
+) -> Counted:
+    owners = sum(link.record.spec is not None for link in links)
     reviewers = policy.reviewers if needs_reviewers(decision) else 0
     return Counted(
-        links=tuple(found.values()),
-        reviewers_lacking=max(reviewers - (len(found) - owners), 0),
+        links=links,
+        reviewers_lacking=max(reviewers - (len(links) - owners), 0),
         owner_lacking=needs_owner(decision) and not owners,
     )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from retraining.approvals.chain import Approvals
 from retraining.approvals.counting import since_last_champion
-from retraining.digests import parse_json
+from retraining.digests import Digest, parse_json
+from retraining.evidence import TrustList
 from retraining.records import PinnedRun
 from retraining.registry import Registry
 from retraining.signed_chain import TrustHistory
@@ -49,29 +50,41 @@ def people_of(store: Store, trust: TrustHistory, run: PinnedRun, before: Registr
         ChainBrokenError: Approvals that the run took into account are gone.
         ArtifactMissingError, ArtifactTamperedError: So is the champion's pipeline file.
     """
-    known = trust.named(run.trust_list)
-    owners = known.keys_for(["owner"])
+    said = Approvals.load(store, trust, run.model).up_to(run.approvals_head)
+    return people_when(
+        store, trust, before, said, spec=run.spec, trust_list=trust.named(run.trust_list)
+    )
+
+
+def people_when(
+    store: Store,
+    trust: TrustHistory,
+    before: Registry,
+    said: Approvals,
+    *,
+    spec: Digest,
+    trust_list: TrustList,
+) -> People:
+    """What people had said about the pipeline file `spec`; see `people_of`."""
+    owners = trust_list.keys_for(["owner"])
     since = since_last_champion(before)
     signed = {
         entry.approver
-        for entry in (
-            link.record
-            for link in Approvals.load(store, trust, run.model).up_to(run.approvals_head).links
-        )
-        if entry.spec == run.spec
+        for entry in (link.record for link in said.links)
+        if entry.spec == spec
         and entry.registry_head in since
         # A key that was taken off the list, or exchanged under its name, counts no more.
         and owners.get(entry.approver)
         == trust.named(entry.trust_list).keys_for(["owner"], entry.approver).get(entry.approver)
     }
     serving = before.serving
-    spec = None
+    champion_spec = None
     if serving is not None:
         named = serving.record.spec
         # With today's code: a setting that a release added is no change of anybody's.
-        spec = parse_spec(parse_json(store.get(named)), origin=str(named))
+        champion_spec = parse_spec(parse_json(store.get(named)), origin=str(named))
     return People(
-        champion_spec=spec,
+        champion_spec=champion_spec,
         version=before.version,
         signed_by=tuple(sorted(signed)),
         owners=tuple(sorted(owners)),

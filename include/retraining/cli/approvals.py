@@ -37,7 +37,10 @@ def approve(
     why: Annotated[str, typer.Option("--why", help="Why; it stands in the signed approval.")],
     decision: Annotated[
         str | None,
-        typer.Argument(metavar="[DECISION]", help="The gate's decision, by its first digits."),
+        typer.Argument(
+            metavar="[DECISION]",
+            help="The gate's decision, by its first digits, or as its page names it.",
+        ),
     ] = None,
     spec: Annotated[
         str | None,
@@ -127,16 +130,10 @@ def promote(ctx: typer.Context, decision: DecisionArgument, as_json: JsonOption 
 
 
 def decision_of(steps: StepRunner, text: str) -> Digest:
-    """The gate's decision that begins with these digits; raises ConfigError for another record."""
-    from retraining.errors import ConfigError
-    from retraining.inspection import find_record
+    """The gate's decision by its digits; raises ConfigError for another record."""
+    from retraining.inspection import find_decision
 
-    found = find_record(steps.store, steps.trust, text)
-    if found.kind != "attestation of gate":
-        raise ConfigError(
-            f"{text} is the digest of: {found.kind}; expected a decision of the gate."
-        )
-    return found.digest
+    return find_decision(steps.store, steps.trust, text)
 
 
 def _sign_spec(settings: Settings, spec: str, *, why: str, key: Path | None, as_json: bool) -> None:

@@ -32,20 +32,13 @@ def gate_report(
     says whether the bytes are those that the gate's record names.
     """
     from retraining.digests import Digest
-    from retraining.errors import ConfigError
     from retraining.gate_report import HTML, JSON, open_decision, page_of, render
-    from retraining.inspection import find_record
+    from retraining.inspection import find_decision
 
     opened, trust = open_signed(settings_of(ctx), store, root_key)
-    found = find_record(opened, trust, decision)
-    if found.kind != "attestation of gate":
-        raise ConfigError(
-            f"{decision} names {found.kind}, expected a gate's decision: the log of a gate and"
-            " `retraining champions` say its digest."
-        )
-    gate, pinned_list = open_decision(opened, trust, found.digest)
-    named = gate.attestation
-    page = page_of(opened, pinned_list, gate.report, named.inputs)
+    found = open_decision(opened, trust, find_decision(opened, trust, decision))
+    named = found.gate.attestation
+    page = page_of(opened, found.trust, found.people, found.gate.report, named.inputs)
     name, data = (JSON, page.to_json()) if out.suffix == ".json" else (HTML, render(page))
     out.write_bytes(data)
     signed = named.artefacts.get(name)

@@ -91,8 +91,7 @@ def _sentences(model: str, done: IncidentOutcome) -> list[str]:
     ]
     if plan.stuck:
         said.append(
-            f"No clean version is left, and version {plan.serving} still serves. Take it out of"
-            " service, then start from a clean week: the next run trains without these rows."
+            f"{plan.stuck_sentence} {'Would be put' if dry else 'It is'} on record all the same."
         )
     elif not plan.restore_to:
         said.append(f"Version {plan.serving} serves on: it did not learn from it.")

@@ -45,7 +45,10 @@ def provider(
     name: Annotated[str, typer.Argument(help="The provider, as sources name it: their key_id.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.pem and NAME.pub.json.")] = Path(),
 ) -> None:
-    """Make a provider's key pair, on the provider's own machine."""
+    """Make the key pair of a provider, or of anybody else, on the holder's own machine.
+
+    What it may sign says the trust list: `retraining keys trust --role`.
+    """
     from retraining.keyring import create_provider_key
 
     public = create_provider_key(out, name)
@@ -53,7 +56,8 @@ def provider(
         f"{public.with_name(f'{name}.pem')} signs your batches (`retraining sign-batch`);"
         f" keep it.\n"
         f"Send {public} to whoever holds the root key, who adds it:"
-        f" retraining keys trust --add {name}={public.name}",
+        f" retraining keys trust --add {name}={public.name}\n"
+        "A key that is no provider's is added with its role: --role reviewer, owner, …",
         markup=False,
     )
 

@@ -11,6 +11,7 @@ from retraining.cli.common import (
     SpecArgument,
     app,
     open_spec,
+    open_steps,
     output,
     print_json,
     settings_of,
@@ -39,7 +40,10 @@ def check(
         bool, typer.Option("--json-schema", help="Print the JSON Schema, for editors.")
     ] = False,
 ) -> None:
-    """Check a pipeline file: each mistake with field, what was found and what is allowed."""
+    """Check a pipeline file: each mistake with field, what was found and what is allowed.
+
+    Where there is a store it also says whether an owner has to sign the file first.
+    """
     from retraining.errors import SpecError
     from retraining.spec import PipelineSpec, find_specs
 
@@ -53,7 +57,7 @@ def check(
     mistakes = []
     for name in names:
         try:
-            _, loaded = open_spec(settings, name)
+            of_file, loaded = open_spec(settings, name)
         except SpecError as error:
             mistakes.append(str(error))
             continue
@@ -63,8 +67,24 @@ def check(
             f"{loaded.model}: right. {columns} features, {classes} classes, sources {sources}.",
             markup=False,
         )
+        if unsigned := _unsigned(of_file, loaded):
+            output().print(f"warning: {unsigned}", markup=False, style="yellow")
     if mistakes:
         raise SpecError("\n".join(mistakes))
+
+
+def _unsigned(settings: Settings, spec: PipelineSpec) -> str:
+    """What an owner has to sign first; empty when nothing, or where nothing was ever set up."""
+    from retraining.cli.verification import open_signed
+    from retraining.errors import RetrainingError
+
+    if not settings.root_key.exists():
+        return ""
+    try:
+        open_signed(settings, None, None)  # so that none is made
+        return open_steps(settings, lambda _line: None).unsigned_spec(spec)
+    except RetrainingError as error:
+        return f"whether an owner has to sign it could not be seen: {error}"
 
 
 @app.command()

@@ -20,7 +20,7 @@ from retraining.errors import ChainBrokenError
 from retraining.gate.behaviour_checks import check_behaviour, refused_behaviour
 from retraining.gate.data_checks import check_data
 from retraining.gate.model_checks import check_model
-from retraining.gate.people_checks import check_people
+from retraining.gate.people_checks import check_people, check_spec
 from retraining.gate.purge_checks import Round, impossible, outcome
 from retraining.gate.wording import sentence
 from retraining.records import (
@@ -36,7 +36,7 @@ from retraining.records import (
 )
 from retraining.spec import PipelineSpec
 
-__all__ = ["Round", "decide", "refused_behaviour", "sentence", "worst"]
+__all__ = ["Round", "check_spec", "decide", "refused_behaviour", "sentence", "worst"]
 
 _BY_WEIGHT: tuple[Verdict, ...] = ("PROMOTE", "HOLD", "REJECT")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retraining.approvals import People
+from retraining.approvals import People, sign_spec_command
 from retraining.records import Check, TrainingReport
 from retraining.spec import ApprovalPolicy, PipelineSpec
 
@@ -14,13 +14,16 @@ def check_people(
 ) -> Iterator[Check]:
     """Whether an owner answers for the pipeline file, and whether somebody has to approve."""
     policy = people.policy(spec)
-    if people.champion_spec is not None:
-        yield _spec(people, people.champion_spec, spec)
+    if (found := check_spec(people, spec)) is not None:
+        yield found
     if "always" in policy.ask and training is not None and training.model is not None:
         yield _approval(policy)
 
 
-def _spec(people: People, champion: PipelineSpec, spec: PipelineSpec) -> Check:
+def check_spec(people: People, spec: PipelineSpec) -> Check | None:
+    """Whether an owner answers for what changed since the champion; None before the first."""
+    if (champion := people.champion_spec) is None:
+        return None
     allowed = f"the pipeline file of version {people.version}, or one that an owner signed"
     changed = changed_settings(champion, spec)
     asked = "on_changed_spec" in champion.approval.ask
@@ -45,10 +48,8 @@ def _sign_it(people: People, model: str) -> str:
             "no key may sign it: `retraining keys provider NAME`, `retraining keys trust --add"
             " NAME=NAME.pub.json --role owner`, then sign it and start the week again"
         )
-    return (
-        f"have its owner ({', '.join(people.owners)}) sign it: `retraining approve --spec {model}"
-        " --key KEY --why WHY`"
-    )
+    owners = ", ".join(people.owners)
+    return f"have its owner ({owners}) sign it: `{sign_spec_command(model)}`"
 
 
 def _approval(policy: ApprovalPolicy) -> Check:

@@ -10,6 +10,7 @@ The page explains; it decides nothing and proves nothing by itself. `retraining 
 
 from collections.abc import Mapping
 
+from retraining.approvals import People
 from retraining.digests import Digest
 from retraining.evidence import TrustList
 from retraining.gate_report.building import build_page
@@ -27,24 +28,33 @@ JSON = "gate_report.json"
 
 
 def page_of(
-    store: Store, trust: TrustList, decision: GateDecision, inputs: Mapping[str, Digest]
+    store: Store,
+    trust: TrustList,
+    people: People,
+    decision: GateDecision,
+    inputs: Mapping[str, Digest],
 ) -> Page:
     """The page about a decision.
 
     Args:
         trust: The list that the run pinned.
+        people: What people had said by then.
         inputs: Attestations that the gate decided from, by the names that it gives them.
 
     Raises:
         EvidenceError, ArtifactMissingError, ArtifactTamperedError: A record is not what its
             digest says.
     """
-    return build_page(decision, read_signed(store, trust, inputs))
+    return build_page(decision, read_signed(store, trust, people, inputs))
 
 
 def store_page(
-    store: Store, trust: TrustList, decision: GateDecision, inputs: Mapping[str, Digest]
+    store: Store,
+    trust: TrustList,
+    people: People,
+    decision: GateDecision,
+    inputs: Mapping[str, Digest],
 ) -> dict[str, Digest]:
     """Store the page and its JSON; return what the gate's record names: see `page_of`."""
-    page = page_of(store, trust, decision, inputs)
+    page = page_of(store, trust, people, decision, inputs)
     return {HTML: store.put(render(page)), JSON: store.put(page.to_json())}

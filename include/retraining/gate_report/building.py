@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from retraining.approvals import Counted, asked_of
+from retraining.errors import ApprovalRefusedError
 from retraining.gate_report.page import (
     Behaviour,
     CalibrationBin,
@@ -40,6 +42,7 @@ def build_page(decision: GateDecision, signed: SignedRecords) -> Page:
     failed = decision.failed()
     passed = tuple(check for check in decision.checks if check.verdict == "PROMOTE")
     screened = {batch.batch: batch for batch in signed.screening.batches}
+    asked = _asked(decision, signed)
     page = Page(
         model=decision.model,
         week=decision.week,
@@ -48,6 +51,8 @@ def build_page(decision: GateDecision, signed: SignedRecords) -> Page:
         dry_run=decision.dry_run,
         headline=_headline(decision),
         next_steps=tuple(dict.fromkeys(c.next_step for c in failed if c.next_step)),
+        approve=asked.commands(decision, decision.identity) if asked else (),
+        reviewers=asked.reviewers_lacking if asked else 0,
         checks=(*failed, *passed),
         decision=decision.identity,
         challenger=decision.challenger,
@@ -105,6 +110,14 @@ def _headline(decision: GateDecision) -> str:
     names = [check.name for check in surely or failed]
     more = f" and {len(names) - _MAX_NAMED} more" * (len(names) > _MAX_NAMED)
     return f"Not promoted: {why} ({', '.join(names[:_MAX_NAMED])}{more}). {serving}."
+
+
+def _asked(decision: GateDecision, signed: SignedRecords) -> Counted | None:
+    """Whom the gate leaves the decision to; None when nobody can approve it."""
+    try:
+        return asked_of(decision, signed.people.policy(signed.spec))
+    except ApprovalRefusedError:
+        return None
 
 
 def _comparisons(validation: ValidationReport, policy: GatePolicy) -> Iterator[ComparedMetric]:

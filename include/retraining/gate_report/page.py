@@ -187,9 +187,11 @@ class Page(Record):
     Attributes:
         headline: What was decided and what it means, in one sentence.
         next_steps: What to do, most urgent first; empty when every check passed.
+        approve: What people type to promote it after all, each a command; empty when nobody can.
+        reviewers: How many of them have to sign, each with a key of his own.
         checks: Those that failed first.
-        decision: Digest of the decision's report. (Its attestation names this page, so the page
-            cannot name that.)
+        decision: Digest of the decision's report, by which `retraining approve` knows it too. (Its
+            attestation names this page, so the page cannot name that.)
         margin, harm: What the comparison with the champion allows.
         screening_sentences: Patterns of poison that screening took out.
         pinned: Digests of what the run was fixed to, by name.
@@ -204,6 +206,8 @@ class Page(Record):
     dry_run: bool
     headline: str
     next_steps: tuple[str, ...]
+    approve: tuple[str, ...] = ()
+    reviewers: int = 0
     checks: tuple[Check, ...]
     decision: Digest
     challenger: Digest | None

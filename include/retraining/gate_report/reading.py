@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from retraining.approvals import People, people_of
 from retraining.digests import Digest, parse_json
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import TrustList
@@ -19,7 +20,8 @@ from retraining.records import (
     TrainingReport,
     ValidationReport,
 )
-from retraining.signed_chain import TrustHistory
+from retraining.registry import Registry
+from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import PipelineSpec, parse_spec
 from retraining.store import Store
 
@@ -37,9 +39,11 @@ class SignedRecords:
         training, validation: Of the challenger that was judged.
         purges: In their order.
         trust: The list that they were verified under.
+        people: What people had said when the run was pinned.
     """
 
     trust: TrustList
+    people: People
     spec: PipelineSpec
     pinned: PinnedRun
     provenance: tuple[ProvenanceReport, ...]
@@ -50,7 +54,23 @@ class SignedRecords:
     results: Mapping[str, StepResult[Record]]
 
 
-def read_signed(store: Store, trust: TrustList, inputs: Mapping[str, Digest]) -> SignedRecords:
+@dataclass(frozen=True, kw_only=True)
+class OpenedDecision:
+    """A decision, and what was so when its run was pinned.
+
+    Attributes:
+        trust: The list that the run pinned.
+        people: What people had said.
+    """
+
+    gate: StepResult[GateDecision]
+    trust: TrustList
+    people: People
+
+
+def read_signed(
+    store: Store, trust: TrustList, people: People, inputs: Mapping[str, Digest]
+) -> SignedRecords:
     """Open every record that `inputs` names, signatures and digests verified.
 
     Raises:
@@ -75,6 +95,7 @@ def read_signed(store: Store, trust: TrustList, inputs: Mapping[str, Digest]) ->
         )
     return SignedRecords(
         trust=trust,
+        people=people,
         spec=parse_spec(parse_json(store.get(pinned.spec)), origin=str(pinned.spec)),
         pinned=pinned,
         provenance=tuple(
@@ -94,13 +115,12 @@ def read_signed(store: Store, trust: TrustList, inputs: Mapping[str, Digest]) ->
     )
 
 
-def open_decision(
-    store: Store, trust: TrustHistory, digest: Digest
-) -> tuple[StepResult[GateDecision], TrustList]:
-    """A decision by its attestation, and the trust list that its run pinned.
+def open_decision(store: Store, trust: TrustHistory, digest: Digest) -> OpenedDecision:
+    """A decision by its attestation.
 
     Raises:
         EvidenceError: No list verifies it, or it is no decision.
+        ChainBrokenError: The registry or the approvals that its run pinned are gone.
     """
     problem: EvidenceError | None = None
     for known in sorted(trust.lists.values(), key=lambda known: -known.version):
@@ -110,7 +130,13 @@ def open_decision(
         except EvidenceError as error:
             problem = problem or error
             continue
-        return gate, trust.named(pin.report.trust_list)
+        model = pin.report.model
+        registry = Registry(model, tuple(registry_chain(store, trust, model).load()))
+        return OpenedDecision(
+            gate=gate,
+            trust=trust.named(pin.report.trust_list),
+            people=people_of(store, trust, pin.report, registry.before(pin.report.registry_head)),
+        )
     raise problem or EvidenceError(f"No trust list verifies {digest}.")
 
 

@@ -40,6 +40,7 @@ class StepRunner(Workbench):
     """The steps of one model's weekly run, each recorded in the same way."""
 
     pin = pinning.pin
+    unsigned_spec = pinning.unsigned_spec
     ingest = receiving.ingest
     verify_provenance = receiving.verify_provenance
     screen_shard = screening.screen_shard

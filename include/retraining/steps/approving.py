@@ -16,6 +16,7 @@ from retraining.approvals import (
     needs_reviewers,
     people_of,
     refuse_unapprovable,
+    sign_spec_command,
 )
 from retraining.digests import Digest
 from retraining.errors import ApprovalRefusedError, NameTakenError, RegistryMovedError
@@ -51,7 +52,7 @@ class AskedWeek:
     @property
     def commands(self) -> str:
         """What those who are lacking type."""
-        return self.counted.commands(self.report, self.decision)
+        return " and ".join(self.counted.commands(self.report, self.decision))
 
 
 def asked_week(bench: Workbench, decision: Digest) -> AskedWeek:
@@ -205,7 +206,7 @@ def _approve(
     if not needs_reviewers(asked.report):
         raise ApprovalRefusedError(
             f"{asked.report.model} {asked.report.week} is held for its pipeline file alone, which"
-            f" an owner signs: retraining approve --spec {asked.report.model} --key KEY --why WHY"
+            f" an owner signs: {sign_spec_command(asked.report.model)}"
         )
     if asked.counted.by(approver):
         more = asked.commands or "nothing more is needed"

@@ -79,6 +79,7 @@ def decide(
     measured = [_opened(bench, pinned, training, validation)]
     measured += [_opened(bench, pinned, named.training, named.validation) for named in rounds]
     purges = [bench.open(pinned, "purge", named.purge, PurgeReport).report for named in rounds]
+    people = people_of(bench.store, bench.trust, pinned.run, registry)
     decision = gate.decide(
         pinned.run,
         run,
@@ -87,7 +88,7 @@ def decide(
         bench.open(pinned, "screening", screening, ScreeningReport).report,
         *measured[0],
         [gate.Round(left, *again) for left, again in zip(purges, measured[1:], strict=True)],
-        people=people_of(bench.store, bench.trust, pinned.run, registry),
+        people=people,
     )
     # The judged challenger's records have the plain names, whichever of the run's it is.
     named_rounds = [(training, validation), *((r.training, r.validation) for r in rounds)]
@@ -98,7 +99,7 @@ def decide(
     inputs |= {f"purge/{number}": named.purge for number, named in enumerate(rounds, start=1)}
     trust = bench.trust.named(pinned.run.trust_list)
     artefacts = {"model": decision.challenger} if decision.challenger else {}
-    artefacts |= store_page(bench.store, trust, decision, inputs)
+    artefacts |= store_page(bench.store, trust, people, decision, inputs)
     result = recorder.conclude(
         "gate",
         decision,

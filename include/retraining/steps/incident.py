@@ -46,6 +46,15 @@ class IncidentPlan:
         """Whether the serving version learned from it and no version is left that did not."""
         return self.serving in self.learned and not self.restore_to
 
+    @property
+    def stuck_sentence(self) -> str:
+        """What people do when `stuck`."""
+        return (
+            f"No version is left that did not learn from it, so there is none to restore, and"
+            f" version {self.serving} still serves. Stop serving it by hand, then run the next"
+            " week: it trains without these rows."
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentOutcome:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from retraining import gate
+from retraining.approvals import people_when
 from retraining.digests import Digest, canonical_json
 from retraining.errors import BatchRefusedError, ConfigError, NothingToDo
 from retraining.recording import StepResult
@@ -38,6 +40,8 @@ def pin(
         raise ConfigError(f"{week} lies in the future; the current week is {current}.")
     _check_left_out(spec, left_out)
     bench.store.self_test()
+    if unsigned := unsigned_spec(bench, spec):
+        bench.log(f"warning: {unsigned}")
     started = bench.recorder().started()
     resolved = bench.store.put(spec.to_json())
     run = PinnedRun(
@@ -71,6 +75,25 @@ def pin(
         materials={"reference": run.reference, "holdout": run.holdout},
         policy=run.policy,
         memo=False,
+    )
+
+
+def unsigned_spec(bench: Workbench, spec: PipelineSpec) -> str:
+    """What the gate will hold about this pipeline file, as things stand; empty when nothing."""
+    people = people_when(
+        bench.store,
+        bench.trust,
+        bench.registry(spec.model),
+        bench.approvals(spec.model),
+        spec=Digest.of(spec.to_json()),
+        trust_list=bench.trust.latest,
+    )
+    found = gate.check_spec(people, spec)
+    if found is None or found.verdict == "PROMOTE":
+        return ""
+    return (
+        f"the gate will HOLD every week of {spec.model}, however well it trains: the pipeline file"
+        f" is {found.observed}. Next: {found.next_step}."
     )
 
 

@@ -11,6 +11,7 @@ from retraining.records import ReviewEntry, ReviewSubject, ReviewVerb
 from retraining.reviews import refuse_unfounded
 from retraining.signed_chain import Link, review_chain
 from retraining.spec import load_spec
+from retraining.steps.tracing import require_seen
 from retraining.steps.workbench import Workbench
 
 _SHORTEST_REASON = 3  # characters, as in the record
@@ -32,7 +33,8 @@ def review(
 
     Raises:
         ReviewRefusedError: No reason is given, the screening did not name what the review is
-            about, or it would strike other rows.
+            about, no concluded run read a row of the user that is confirmed, or it would strike
+            other rows.
         ConfigError: The key is not that of a reviewer.
         RegistryMovedError: Somebody else reviewed at the same time.
     """
@@ -51,6 +53,8 @@ def review(
         before=reviews.reviewed,
         trust_version=trust.version,
     )
+    if verb == "confirm" and about.user is not None:
+        require_seen(bench, model, about.user)
     entry = ReviewEntry(
         model=model,
         sequence=len(reviews.links) + 1,

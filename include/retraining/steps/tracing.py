@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retraining.digests import Digest, parse_json
-from retraining.errors import ConfigError
+from retraining.errors import ConfigError, ReviewRefusedError
 from retraining.recording import open_result
 from retraining.records import (
     BatchId,
@@ -23,7 +23,9 @@ from retraining.records import (
     ReviewEntry,
     ScreenedBatch,
     ScreeningReport,
+    SourceUser,
 )
+from retraining.registry import Registry
 from retraining.reviews import carriers, rows_of_users
 from retraining.signed_chain import Link
 from retraining.spec import parse_spec
@@ -92,24 +94,25 @@ def trace(bench: Workbench, model: str, what: Traced) -> Trace:
 
     Raises:
         ConfigError: Nothing is given to trace, or the pattern is about other columns.
+        ReviewRefusedError: No concluded run read a row of that user; see `require_seen`.
     """
     if not (what.row_ids or what.source or what.pattern):
         raise ConfigError("Nothing to trace: give row ids, a source, or a pattern.")
+    if what.user:
+        require_seen(bench, model, SourceUser(source=what.source, user=what.user))
     registry = bench.registry(model)
     learned = TrainedVersions(bench.store, bench.trust, registry)
     batches: list[TracedBatch] = []
     versions: set[int] = set()
     seen: set[str] = set(what.row_ids)
     with bench.workdir("trace") as workdir:
-        for link in registry.links:
-            if link.record.verdict == "ROLLBACK":
-                continue
-            run = _Run(bench, link.record, workdir)
+        for entry in _concluded(registry):
+            run = _Run(bench, entry, workdir)
             for batch, ids in run.traced(what):
                 seen |= ids
                 batches.append(batch)
                 accepted = run.accepted_rows(batch.batch)
-                if accepted and link.record.verdict == "PROMOTE":
+                if accepted and entry.verdict == "PROMOTE":
                     row_id = run.pinned.spec.row_id
                     versions |= {*learned.that_read(batch.batch, accepted, ids, row_id)}
             batches += run.purges(what, seen)
@@ -120,6 +123,36 @@ def trace(bench: Workbench, model: str, what: Traced) -> Trace:
         serving=registry.version,
         convicted=tuple(registry.convicted),
     )
+
+
+def require_seen(bench: Workbench, model: str, of: SourceUser) -> None:
+    """Raise unless a concluded run read a row of that user: a slip of the pen is nobody's name.
+
+    Raises:
+        ReviewRefusedError: None did, as far as it read the source at all.
+    """
+    what = Traced(source=of.source, user=of.user)
+    looked_at: set[BatchId] = set()
+    with bench.workdir("trace") as workdir:
+        for entry in reversed(_concluded(bench.registry(model))):
+            run = _Run(bench, entry, workdir)
+            for screened in run.batches(what):
+                if run.ids_meant(what, screened):
+                    return
+                looked_at.add(screened.batch)
+    n = len(looked_at)
+    raise ReviewRefusedError(
+        f"No row of {of.source} was ever handed in by {of.user!r}: found none in the"
+        f" {n} batch{'es' * (n != 1)} of it that concluded runs of {model} took, expected at least"
+        " one. Nothing was signed. Compare the name, letter for letter, with the column `user` of"
+        " the pipeline file in what was delivered, and the source with `retraining trace`. A user"
+        " who is new can be confirmed once a run of that week was concluded."
+    )
+
+
+def _concluded(registry: Registry) -> list[RegistryEntry]:
+    """The runs on record, oldest first; a rollback is none."""
+    return [entry for entry in registry.entries if entry.verdict != "ROLLBACK"]
 
 
 def _touches(entry: ReviewEntry, what: Traced, ids: Collection[str]) -> bool:
@@ -153,13 +186,15 @@ class _Run:
         """What the run accepted of that batch."""
         return next((b.accepted for b in self._report.batches if b.batch == batch), None)
 
+    def batches(self, what: Traced) -> Iterator[ScreenedBatch]:
+        """What the run took of the week, as far as traced rows can lie in it."""
+        return (batch for batch in self._report.batches if what.includes(batch.batch))
+
     def traced(self, what: Traced) -> Iterator[tuple[TracedBatch, set[str]]]:
         """Each batch that brought traced rows, and the ids of those that were accepted."""
         suspicious = self._suspicious()
-        for screened in self._report.batches:
-            if not what.includes(screened.batch):
-                continue
-            meant = self._ids_meant(what, screened)
+        for screened in self.batches(what):
+            meant = self.ids_meant(what, screened)
             accepted = self._ids(screened.accepted)
             held = [
                 reasons
@@ -193,7 +228,7 @@ class _Run:
                     entry=self._entry, batch=left.batch, quarantined={}, purged=n_gone
                 )
 
-    def _ids_meant(self, what: Traced, screened: ScreenedBatch) -> set[str] | None:
+    def ids_meant(self, what: Traced, screened: ScreenedBatch) -> set[str] | None:
         """Ids that are traced in this batch; None for all of them."""
         if what.pattern is None and not what.user:
             return set(what.row_ids) if what.row_ids else None

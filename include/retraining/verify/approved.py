@@ -76,7 +76,7 @@ def verify_approved(
             f"The signed decision for {before.model} {verified.decision.week} is HOLD, and"
             f" {' and '.join(lacking)} would have to sign it. Until then nothing is promoted,"
             " whatever a task's colour says:"
-            f" {counted.commands(verified.decision, decision)}"
+            f" {' and '.join(counted.commands(verified.decision, decision))}"
         )
     return verified, counted.digests
 

@@ -73,7 +73,7 @@ class TraceIncidentOperator(_OfForm):
         if plan.restore_to:
             self.log.info("Version %s would serve, in place of %s.", plan.restore_to, plan.serving)
         elif plan.stuck:
-            self.log.info("Version %s learned from it; no clean one is left.", plan.serving)
+            self.log.info("%s", plan.stuck_sentence)
         else:
             self.log.info("Version %s serves on: it did not learn from it.", plan.serving)
 
@@ -104,11 +104,7 @@ class IncidentOperator(_OfForm):
                 f" worker does not hold the pipeline's key. Where it is: {command}"
             )
         if done.plan.stuck:
-            raise ConfigError(
-                f"Confirmed and on record, but version {done.plan.serving} still serves and no"
-                " clean version is left. Take it out of service, then run a clean week: it trains"
-                " without these rows."
-            )
+            raise ConfigError(f"Confirmed and on record. {done.plan.stuck_sentence}")
         asked = done.entry.record.rollback if done.entry else None
         return digests_of([steps.open_any("rollback", asked, RollbackRequest)]) if asked else ""
 

@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from retraining.audit import audit, audit_approvals
+from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import ApprovalRefusedError, ChainBrokenError, ConfigError
 from retraining.gate.people_checks import changed_settings
@@ -65,6 +67,47 @@ def test_a_file_that_was_signed_before_the_run_is_not_held(served: Workspace) ->
     assert spec_check(decided).observed == "changed (gate.margin), signed by olga"
     steps = served.steps()
     assert len(list(audit(steps.store, steps.trust))) == 2
+
+
+def test_people_hear_of_an_unsigned_file_before_anything_is_trained(
+    served: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When the run is pinned, and from `check`; in the words that the gate would use."""
+    served.steps().pin(served.model, SECOND)
+    assert "warning" not in capsys.readouterr().out + checked(served)
+    served.edit_spec(STRICTER)
+
+    served.steps().pin(served.model, SECOND)
+
+    told = capsys.readouterr().out
+    assert "warning: the gate will HOLD every week of small_filter" in told
+    for said in (told, checked(served)):
+        assert "the pipeline file is changed and not signed: gate.margin" in said
+        assert "(olga) sign it: `retraining approve --spec small_filter --key KEY" in said
+    sign(served)
+    served.steps().pin(served.model, SECOND)
+    assert "warning" not in capsys.readouterr().out + checked(served)
+
+
+def test_check_says_when_it_cannot_see_and_makes_no_store(served: Workspace) -> None:
+    store = served.home / "store"
+    store.rename(served.home / "elsewhere")
+
+    said = checked(served)
+
+    assert "whether an owner has to sign it could not be seen: " in said
+    assert not store.exists()
+    served.settings.root_key.unlink()
+    assert "warning" not in checked(served)
+
+
+def checked(workspace: Workspace) -> str:
+    """What `retraining check` says of a file that is right."""
+    command = ["--home", str(workspace.home), "check", workspace.model]
+    done = CliRunner().invoke(app, command, env=workspace.environment)
+    assert done.exit_code == 0, done.output
+    assert f"{workspace.model}: right." in done.stdout
+    return str(done.stdout)
 
 
 def test_a_week_that_is_held_for_two_reasons_needs_both(served: Workspace) -> None:

@@ -1,6 +1,9 @@
 """`retraining approve` and `promote`, as a person types them."""
 
 import json
+import re
+import shlex
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retraining.cli import app
+from retraining.records import ScreeningReport
 from tests.fixtures.workspace import WEEKS, Workspace, make_workspace
 from tests.retraining.approvals.cases import (
     TOO_FEW_ROWS,
@@ -31,6 +35,13 @@ def did(workspace: Workspace, *words: str) -> str:
     return str(done.stdout)
 
 
+def on_page(page: Path) -> list[str]:
+    """The commands that the gate report says, line by line."""
+    found = re.search(r'<pre id="approve">(.*?)</pre>', page.read_text(), re.DOTALL)
+    assert found
+    return unescape(found.group(1)).splitlines()
+
+
 def test_two_reviewers_approve_and_the_promoter_promotes(tmp_path: Path) -> None:
     spec = TOO_FEW_ROWS | {"approval": {"reviewers": 2}}
     held = make_workspace(tmp_path / "workspace", spec=spec, weeks=WEEKS[:1])
@@ -40,8 +51,14 @@ def test_two_reviewers_approve_and_the_promoter_promotes(tmp_path: Path) -> None
     assert said.exit_code == 2
     assert f"or approve it: retraining approve {decision} --key KEY --why WHY" in said.stdout
 
+    page = held.home / "page.html"
+    did(held, "gate-report", decision, "--out", str(page))
+    (typed,) = on_page(page)
+    assert "2 reviewers, each with a key of his own" in page.read_text()
+    by_anna = shlex.split(typed.replace("WHY", f"'{WHY}'"))
+    by_anna[by_anna.index("KEY")] = str(key_of(held, "anna"))
+    first = did(held, *by_anna[1:])
     digits = decision.hex[:12]
-    first = did(held, "approve", digits, "--why", WHY, "--key", str(key_of(held, "anna")))
     assert "HOLD holdout rows: found 400 rows; allowed: at least 401" in first
     assert "Approved by anna until" in first
     assert "Still needed, with the key of somebody else: retraining approve sha256:" in first
@@ -52,6 +69,7 @@ def test_two_reviewers_approve_and_the_promoter_promotes(tmp_path: Path) -> None
     second = json.loads(did(held, "approve", digits, *options))
     assert (second["approver"], second["complete"]) == ("ben", True)
     assert "version 1 serves (2026-W05, approved by 2)" in did(held, "promote", digits)
+    assert "byte for byte" in did(held, "gate-report", decision, "--out", str(page))
     verified = did(held, "verify")
     assert "2 approvals of" in verified
     for table in (verified, did(held, "champions", held.model)):
@@ -65,6 +83,9 @@ def test_an_owner_signs_the_pipeline_file_and_the_held_week_goes_on(served: Work
     said = call(served, "run", served.model, "--week", WEEKS[1])
     assert f"or approve it: retraining approve --spec {served.model} --key KEY" in said.stdout
     key = ["--key", str(key_of(served, "olga"))]
+    page = served.home / "page.html"
+    did(served, "gate-report", decision_of(served), "--out", str(page))
+    assert on_page(page) == [f"retraining approve --spec {served.model} --key KEY --why WHY"]
 
     signed = did(served, "approve", "--spec", served.model, "--why", WHY, *key)
 
@@ -100,10 +121,16 @@ def test_what_is_typed_wrongly_is_said(held: Workspace, words: list[str], why: s
 
 def test_another_record_is_no_decision(held: Workspace) -> None:
     link = approve(held)
+    screening = held.steps().decision(decision_of(held)).attestation.inputs["screening"]
+    report = held.steps().open_any("screening", screening, ScreeningReport).attestation.report
+    for unknown in (report, held.steps().store.put(b'{"model": "../trust"}')):
+        done = call(held, "approve", unknown, "--why", WHY)
+        assert done.exit_code == 1
+        assert "names artefact, expected a gate's decision" in done.stderr.replace("\n", " ")
     for command in (["approve", link.digest.hex[:12], "--why", WHY], ["promote", link.digest.hex]):
         done = call(held, *command)
         assert done.exit_code == 1
-        assert "is the digest of: approval; expected a decision of the gate" in done.stderr
+        assert "names approval, expected a gate's decision" in done.stderr.replace("\n", " ")
 
 
 def test_without_a_key_it_is_the_installations_own(held: Workspace) -> None:

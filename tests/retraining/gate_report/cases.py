@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from retraining.approvals import People
 from retraining.digests import Digest, canonical_json
 from retraining.evidence import Attestation, TrustedKey, TrustList
 from retraining.gate_report import Page, build_page
@@ -140,6 +141,7 @@ def _signed(feed: str, odd: str) -> SignedRecords:
     }
     return SignedRecords(
         trust=trust,
+        people=People(champion_spec=spec, version=1),
         spec=spec,
         pinned=pinned,
         provenance=provenance,

@@ -73,6 +73,13 @@ def test_the_page_says_what_the_decision_says(story: Workspace, tmp_path: Path) 
     assert rows == {"feed": 150, "gateway": 250}
 
 
+def test_a_week_that_nobody_can_approve_asks_nobody(story: Workspace, tmp_path: Path) -> None:
+    """One was promoted; the other is held and has no challenger."""
+    for place in (0, 1):
+        report(story.home, decision_of(story, place).attestation.digest, tmp_path / "a.html")
+        assert "retraining approve" not in (tmp_path / "a.html").read_text()
+
+
 def test_the_commands_on_the_page_verify_a_record_with_openssl_alone(
     story: Workspace, tmp_path: Path
 ) -> None:
@@ -115,9 +122,9 @@ def test_a_record_that_was_exchanged_is_shown_on_no_page(story: Workspace, tmp_p
     names = [f"{signed.inputs[step].hex}.dsse.json" for step in ("validation", "screening")]
     shutil.copyfile(folder / names[1], folder / names[0])
     steps = copy.steps()
-    gate, trust = open_decision(steps.store, steps.trust, signed.digest)
+    opened = open_decision(steps.store, steps.trust, signed.digest)
     with pytest.raises(EvidenceError, match="exchanged"):
-        page_of(steps.store, trust, gate.report, gate.attestation.inputs)
+        page_of(steps.store, opened.trust, opened.people, opened.gate.report, signed.inputs)
 
 
 def test_what_is_no_decision_has_no_page(story: Workspace, tmp_path: Path) -> None:

@@ -163,6 +163,32 @@ def test_where_every_version_learned_from_it_nothing_is_rolled_back(workspace: W
     assert audited(workspace) == 1
 
 
+def test_where_every_version_learned_from_it_the_command_says_what_is_left_to_do(
+    workspace: Workspace,
+) -> None:
+    """And it is so: the next week is promoted, and its model learned from none of these rows."""
+    workspace.deliver(WEEKS[2])
+    subject = ["--source", "feed", "--week", FIRST, "--why", WHY]
+
+    said = command(workspace, "incident", MODEL, *subject, "--key", str(key_of(workspace))).stdout
+
+    assert "No version is left that did not learn from it" in said
+    assert "version 2 still serves. Stop serving it by hand, then run the next week" in said
+    assert "It is on record all the same." in said and f"incident {head(workspace)}" in said
+    assert "Convicted" not in said and audited(workspace) == 1
+    assert workspace.run_week(WEEKS[2]).entry is not None
+    steps = workspace.steps()
+    assert steps.trace(MODEL, step.Traced(source="feed", week=FIRST)).versions == (1, 2)
+    again = report(workspace, OLD)  # now there is nothing left to take back
+    assert (again.plan.stuck, again.serves, len(entries(workspace))) == (False, 3, 1)
+
+
+def head(workspace: Workspace) -> Digest:
+    """The newest incident on record."""
+    steps = workspace.steps()
+    return Digest(incident_chain(steps.store, steps.trust, MODEL).load()[-1].digest)
+
+
 def test_what_nobody_learned_from_is_purged_only(workspace: Workspace) -> None:
     report(workspace, NEW)  # version 1 serves, and never saw the second week
 
@@ -340,7 +366,8 @@ def test_the_command_takes_a_whole_source_and_verify_counts_it(workspace: Worksp
     options = ["incident", MODEL, "--why", WHY, "--key", str(key_of(workspace))]
     dry = command(workspace, *options, "--source", "feed", "--dry-run")
     assert "would confirm: all rows of feed" in dry.stdout
-    assert "No clean version is left, and version 2 still serves" in dry.stdout
+    assert "No version is left that did not learn from it" in dry.stdout
+    assert "Would be put on record all the same." in dry.stdout
 
     said = command(workspace, *options, "--source", "feed", "--week", SECOND, "--json")
 

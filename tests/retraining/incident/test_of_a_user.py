@@ -126,6 +126,34 @@ def test_what_can_be_nobody_is_refused(workspace: Workspace) -> None:
     assert workspace.steps().reviews(MODEL).links == ()
 
 
+@pytest.mark.parametrize(
+    ("source", "user"), [("feed", "Mallory"), ("feed", "trent"), ("gateway", "alice")]
+)
+def test_a_user_of_whom_no_row_was_ever_read_is_refused(
+    workspace: Workspace, source: str, user: str
+) -> None:
+    """Another case of letters, and users that only the other source knows."""
+    nobody = SourceUser(source=source, user=user)
+    steps = workspace.steps()
+    said = rf"No row of {source} was ever handed in by '{user}': found none in the 2 batches"
+    for ask in (
+        lambda: report(workspace, ReviewSubject(user=nobody)),
+        lambda: report(workspace, ReviewSubject(user=nobody), dry_run=True),
+        lambda: review(workspace, "confirm", user=nobody),
+        lambda: steps.trace(MODEL, Traced(source=source, user=user)),
+    ):
+        with pytest.raises(ReviewRefusedError, match=said) as refused:
+            ask()
+        assert not any(name in str(refused.value) for name in ("mallory", "bob"))
+    assert workspace.steps().reviews(MODEL).links == ()
+
+
+def test_a_confirmed_user_stays_known_when_his_rows_are_taken_out(workspace: Workspace) -> None:
+    review(workspace, "confirm", user=MALLORY.user)
+    assert workspace.run_week(THIRD).entry is not None
+    assert report(workspace).plan.learned == (2,)
+
+
 def test_trace_counts_his_rows_alone(workspace: Workspace) -> None:
     review(workspace, "confirm", user=MALLORY.user)
     review(workspace, "confirm", user=SourceUser(source="feed", user="bob"))
@@ -153,6 +181,9 @@ def test_the_commands_take_him_with_his_source(workspace: Workspace) -> None:
     assert "Would restore version 1" in dry
     command(workspace, "review", "confirm", MODEL, *key, *him)
     assert "one user of feed" in command(workspace, "review", "list", MODEL).stdout
+    typo = ["--source", "feed", "--user", "malory"]
+    refused = command(workspace, "incident", MODEL, *key, *typo, fails=True)
+    assert "handed in by 'malory'" in " ".join((refused.output + refused.stderr).split())
     for words in (["review", "confirm", MODEL, *key], ["trace", MODEL]):
         said = command(workspace, *words, "--user", "mallory", fails=True)
         assert "--source" in said.output + said.stderr
