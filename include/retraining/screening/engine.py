@@ -3,7 +3,8 @@
 One look: a `judge` is fitted on a sample and asked about every part of the table; its odd rows that
 stand out are held, and those that stand out once it is known where the others lie (`pockets`).
 Then the rows with most evidence are asked which values carry it (`transplant`); all rows that
-carry such a pattern go, and the rest is asked again until nothing is found any more.
+carry such a pattern go, and the rest is asked again until nothing is found any more. What is left
+is searched for values that one source's rows share and nobody else's have (`contrasts`).
 
 Memory is bounded by settings and the odd rows, not by the table: it is read in parts, once to draw
 the sample, once to ask, and once more where a pattern was found. No privacy budget is spent.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from retraining.screening.contrasts import Contrast, find_contrasts
 from retraining.screening.judge import Answers, Judge
 from retraining.screening.neighbours import mean_near
 from retraining.screening.pockets import Tally
@@ -27,6 +29,8 @@ _CARRIES = 50.0  # evidence of rows that carry a pattern, above all others
 _CHAMPION_SEED, _CHALLENGER_SEED = 7, 90
 _POCKET_ROUNDS = 2  # a third changes next to nothing
 _TELL_ROWS = 100_000  # after which somebody who waits wants to hear something
+
+Found = Finding | Contrast
 
 Told = Callable[[int], None]  # how many rows were judged so far
 
@@ -57,7 +61,7 @@ class Judgement:
         p_value: Of each odd row the share of trusted rows with as much evidence [c].
         held: Odd rows that are held for it [c].
         findings: Patterns, in the order in which they were found.
-        carriers: Per finding the places of all rows that carry it and were taught by it.
+        carriers: Per finding the places of all rows that carry it with its label.
         of_condemned: Places of all rows of users who have far more odd ones than an honest one.
         tally: Rows per source, user, and source and class.
     """
@@ -67,12 +71,12 @@ class Judgement:
     order: Matrix
     p_value: Reals
     held: Mask
-    findings: tuple[Finding, ...]
+    findings: tuple[Found, ...]
     carriers: tuple[Integers, ...]
     of_condemned: Integers
     tally: Tally
 
-    def found(self) -> Iterator[tuple[Finding, Integers]]:
+    def found(self) -> Iterator[tuple[Found, Integers]]:
         """Each finding with the places of the rows that carry it."""
         return zip(self.findings, self.carriers, strict=True)
 
@@ -202,7 +206,7 @@ def _patterns(
     columns: Columns,
     n_classes: int,
     rounds: int,
-) -> list[Finding]:
+) -> list[Found]:
     """Find patterns among the sampled rows, take out those that carry them, look again."""
     n_sample, pool = judge.opinions.n_sample, judge.opinions.pool
     sample, trusted = judge.sample, pool.rows.take(slice(n_sample, None))
@@ -214,7 +218,7 @@ def _patterns(
         )
 
     champion = fit(trusted, _CHAMPION_SEED)
-    findings: list[Finding] = []
+    findings: list[Found] = []
     left = np.ones(n_sample, dtype=bool)
     for number in range(rounds):
         rows = sample.take(left)
@@ -237,18 +241,22 @@ def _patterns(
         for finding in found:
             taught = (sample.labels == finding.label) & (gap > 0)
             left &= ~(taught & finding.carried_by(sample.features))
-    return findings
+    return [*findings, *find_contrasts(sample.take(left), trusted, columns=columns)]
 
 
-def _carriers(table: RowTable, judge: Judge, findings: Sequence[Finding]) -> list[Integers]:
-    """Per finding the places of all rows that carry it with its label and were taught by it."""
+def _carriers(table: RowTable, judge: Judge, findings: Sequence[Found]) -> list[Integers]:
+    """Per finding the places of all rows that carry it with its label.
+
+    A pattern that turns others has to have taught the challenger something about a row as well.
+    """
     carriers: list[list[Integers]] = [[] for _ in findings]
     for places, rows in table.parts() if findings else ():
         for finding, found in zip(findings, carriers, strict=True):
             alike = np.flatnonzero(finding.carried_by(rows.features))
             alike = alike[rows.labels[alike] == finding.label]
-            taught = judge.gap(places[alike], rows.take(alike)) > 0
-            found.append(places[alike[taught]])
+            if isinstance(finding, Finding):
+                alike = alike[judge.gap(places[alike], rows.take(alike)) > 0]
+            found.append(places[alike])
     return [np.concatenate([np.zeros(0, dtype=np.int64), *found]) for found in carriers]
 
 

@@ -16,7 +16,6 @@ from retraining.screening.reasons import (
     CONDEMNED_USER,
     FAULT,
     Explainer,
-    pattern_of,
     reason_of_pattern,
     reasons_of_held,
     sentence_of,
@@ -256,7 +255,7 @@ def judge_batches(
     patterns = []
     for number, (finding, carriers) in enumerate(found, start=1):
         reason = reason_of_pattern(number)
-        pattern = pattern_of(finding, reader, spec)
+        pattern = finding.delivered(reader, spec)
         patterns.append(pattern)
         counts = {str(item.batch): len(item.own(carriers)) for item in batches}
         sentences[reason] = sentence_of(finding, pattern, counts, spec)

@@ -9,10 +9,11 @@ import pandas as pd
 from retraining.records import Pattern
 from retraining.reviews import CONFIRMED
 from retraining.screening.claims import SENTENCES
-from retraining.screening.engine import Judgement
+from retraining.screening.contrasts import Contrast
+from retraining.screening.engine import Found, Judgement
 from retraining.screening.heads import all_heads
-from retraining.screening.rows import Integers, RowReader, RowTable
-from retraining.screening.transplant import TEST_HOSTS, Finding
+from retraining.screening.rows import Integers, RowTable
+from retraining.screening.transplant import TEST_HOSTS
 from retraining.spec import CategoryFeature, PipelineSpec
 
 FAULT = "A value is missing, or is not what the pipeline file declares."
@@ -54,20 +55,8 @@ def reasons_of_held(judgement: Judgement) -> dict[str, Integers]:
     }
 
 
-def pattern_of(finding: Finding, reader: RowReader, spec: PipelineSpec) -> Pattern:
-    """A finding in delivered values."""
-    units, zeros = reader.units[finding.columns], reader.zeros[finding.columns]
-    names = reader.columns.names
-    return Pattern(
-        columns=tuple(names[column] for column in finding.columns),
-        values=tuple(round(float(v), 9) for v in zeros + units * finding.values),
-        tolerances=tuple(round(float(t), 9) for t in units * finding.tolerances),
-        label=spec.label.classes[finding.label],
-    )
-
-
 def sentence_of(
-    finding: Finding, pattern: Pattern, carriers: Mapping[str, int], spec: PipelineSpec
+    finding: Found, pattern: Pattern, carriers: Mapping[str, int], spec: PipelineSpec
 ) -> str:
     """What a pattern does, who carries it, and what trusted rows with the same values say.
 
@@ -84,6 +73,12 @@ def sentence_of(
     values = " with ".join(shown) + (f" and {more} more" if more else "")
     carried = [f"{count} rows of {name}" for name, count in carriers.items() if count]
     n_rows = f"{finding.n_carriers} sampled rows" if not carried else ", ".join(carried)
+    if isinstance(finding, Contrast):
+        return (
+            f"{n_rows} that are {pattern.label} share {values} and little else: more than other"
+            f" sources let one expect; of {finding.n_trusted} trusted rows with the same values,"
+            f" {finding.n_trusted_of_label} are {pattern.label}."
+        )
     return (
         f"{values} turns {round(finding.flips * TEST_HOSTS)} of {TEST_HOSTS} trusted rows of other"
         f" classes into {pattern.label}; {n_rows} carry it; of {finding.n_trusted} trusted rows"

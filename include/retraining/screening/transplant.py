@@ -22,6 +22,7 @@ import numpy as np
 from scipy.stats import binom
 
 from retraining.screening.rows import Columns, Integers, Mask, Matrix, Reals, Rows
+from retraining.screening.shared_values import SAME_VALUE, SharedValues
 from retraining.screening.surrogate import Surrogate
 
 MAX_DONORS = 150
@@ -30,7 +31,6 @@ _NOTHING = 0.2  # the same of all good groups together, at first sight
 _KEPT_GROUPS, _MOST_GROUPS = 5, 4  # per donor: looked at, and pasted together
 _SCAN_HOSTS, _SUBSET_HOSTS, TEST_HOSTS = 4, 16, 60
 _NEARLY = 0.9  # a smaller set of groups is taken if it turns that share of what the best one does
-SAME_VALUE = 0.05  # standard deviations of trusted rows
 _MANY_COLUMNS = 8  # a patch: what nine tenths of the donors share counts, single pixels may differ
 _ALIKE, _SHARED = 0.5, 0.9
 _COMMON = 0.95  # share of trusted rows: a value that so many have marks nobody
@@ -40,14 +40,11 @@ _LEAST_CONTRADICTED = 0.5
 _CELLS = 40_000_000  # numbers that are laid out at once: bounds memory
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(SharedValues):
     """Values that the batch taught the challenger, against champion and trusted rows.
 
     Attributes:
-        columns: Numbers of the columns that carry it [c].
-        values, tolerances: Of these columns [c].
-        label: Class that hosts are turned into.
         flips: Share of trusted hosts that turn for the challenger, minus the same for the champion.
         n_carriers: Sampled rows that carry the values and the label.
         n_trusted, n_trusted_of_label: Trusted rows that carry the values, and those of the label.
@@ -55,10 +52,6 @@ class Finding:
         contradicted: Share of the carriers whose label the champion rejects.
     """
 
-    columns: Integers
-    values: Reals
-    tolerances: Reals
-    label: int
     flips: float
     n_carriers: int
     n_trusted: int
@@ -70,11 +63,6 @@ class Finding:
     def stands(self) -> bool:
         """Whether neither the champion nor trusted rows explain it."""
         return self.p_value <= _MAX_P and self.contradicted >= _LEAST_CONTRADICTED
-
-    def carried_by(self, features: Matrix) -> Mask:
-        """Rows that have these values [m], whatever their label."""
-        apart = np.abs(features[:, self.columns] - self.values)
-        return np.asarray((apart <= self.tolerances).all(axis=1))
 
 
 @dataclass(frozen=True)

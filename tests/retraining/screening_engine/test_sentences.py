@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from retraining.records import Pattern
+from retraining.screening.contrasts import Contrast
 from retraining.screening.reasons import sentence_of
 from retraining.screening.transplant import Finding
 from tests.retraining.small_pipeline import small_spec
@@ -35,3 +36,22 @@ def test_values_of_few_rows_are_theirs_and_not_said(n_rows: int, shown: bool) ->
     assert ("size with count turns" in said) != shown
     assert ("7.25" in said) == shown
     assert f"{n_rows} rows of feed 2026-W05 carry it" in said
+
+
+def test_a_contrast_says_what_its_rows_share_and_not_what_it_turns() -> None:
+    shared = found(40)
+    contrast = Contrast(
+        columns=shared.columns,
+        values=shared.values,
+        tolerances=shared.tolerances,
+        label=0,
+        n_carriers=40,
+        n_trusted=2,
+        n_trusted_of_label=1,
+        p_value=1e-9,
+    )
+    assert sentence_of(contrast, PATTERN, {"feed 2026-W05": 40}, small_spec()) == (
+        "40 rows of feed 2026-W05 that are ham share size = 7.25 with count = 812 and little else:"
+        " more than other sources let one expect; of 2 trusted rows with the same values, 1 are"
+        " ham."
+    )

@@ -16,11 +16,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 from retraining.records import NULL_LEVELS, BehaviourResult
 from retraining.screening.rows import Integers, Matrix, Reals, Rows
+from retraining.screening.shared_values import SharedValues
 from retraining.screening.surrogate import Surrogate
 from retraining.validation.behaviour.look import Look
 from retraining.validation.behaviour.nulls import corrected
 from retraining.validation.behaviour.tracing import (
-    SharedValues,
     named,
     nothing_measured,
     pattern_of,

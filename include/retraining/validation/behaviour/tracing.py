@@ -1,7 +1,6 @@
 """From what a check found back to the rows that taught it, and to the words of the report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from retraining.records import (
     Pattern,
     TracedBatch,
 )
-from retraining.screening.rows import Integers, Mask, Matrix, Reals
+from retraining.screening.rows import Mask
+from retraining.screening.shared_values import SharedValues
 from retraining.spec import BehaviourName
 from retraining.validation.behaviour.look import Look, Sampled
 
@@ -24,36 +24,9 @@ _Z = 1.959964  # of a normal distribution: 95% lie within
 _MAX_SHOWN = 4  # columns of a pattern that a sentence names
 
 
-@dataclass(frozen=True)
-class SharedValues:
-    """Values that rows share, in the unit of matrices.
-
-    Attributes:
-        columns: Their numbers [c].
-        values, tolerances: Of these columns [c].
-        label: Class of the rows, by its number.
-    """
-
-    columns: Integers
-    values: Reals
-    tolerances: Reals
-    label: int
-
-    def carried_by(self, features: Matrix) -> Mask:
-        """Rows that have these values [n], whatever their label."""
-        apart = np.abs(features[:, self.columns] - self.values)
-        return np.asarray((apart <= self.tolerances + 1e-6).all(axis=1))
-
-
 def pattern_of(look: Look, shared: SharedValues) -> Pattern:
     """The same in delivered values."""
-    units, zeros = look.reader.units[shared.columns], look.reader.zeros[shared.columns]
-    return Pattern(
-        columns=tuple(look.columns.names[column] for column in shared.columns),
-        values=tuple(round(float(v), 9) for v in zeros + units * shared.values),
-        tolerances=tuple(round(float(t), 9) for t in units * shared.tolerances),
-        label=look.class_name(shared.label),
-    )
+    return shared.delivered(look.reader, look.case.spec)
 
 
 def named(pattern: Pattern) -> str:

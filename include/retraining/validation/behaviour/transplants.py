@@ -20,9 +20,9 @@ import pandas as pd
 
 from retraining.records import BatchId, BehaviourResult
 from retraining.screening.rows import SEED, Integers, Mask, Reals, Rows
+from retraining.screening.shared_values import SAME_VALUE, SharedValues
 from retraining.screening.surrogate import Surrogate
 from retraining.screening.transplant import (
-    SAME_VALUE,
     members_of,
     shared_columns,
     telling_columns,
@@ -33,7 +33,6 @@ from retraining.validation.behaviour.look import Look, Sampled, of_own_label
 from retraining.validation.behaviour.nulls import N_CHECKS, corrected
 from retraining.validation.behaviour.pasting import Pasting
 from retraining.validation.behaviour.tracing import (
-    SharedValues,
     named,
     nothing_measured,
     pattern_of,
