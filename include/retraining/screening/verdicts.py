@@ -83,7 +83,8 @@ def week_refusal(
             )
     used = [batch for batch in screened if batch.refusal is None]
     n_rows = sum(batch.n_rows for batch in used)
-    n_quarantined = sum(batch.n_quarantined for batch in used)
+    # Rows that a reviewer confirmed are known, so they count against no limit here either.
+    n_quarantined = sum(batch.n_quarantined - batch.quarantined.get(CONFIRMED, 0) for batch in used)
     if n_quarantined > policy.max_quarantined_share * n_rows:
         return Refusal(
             code="too_many_quarantined",
@@ -91,7 +92,8 @@ def week_refusal(
             f" expected at most {policy.max_quarantined_share:.1%}. Review them in"
             " suspicious_samples.csv.",
         )
-    if (n_accepted := n_rows - n_quarantined) < policy.min_rows:
+    n_accepted = sum(batch.n_accepted for batch in used)
+    if n_accepted < policy.min_rows:
         return Refusal(
             code="too_few_rows",
             sentence=f"{n_accepted} new rows were accepted, expected at least {policy.min_rows}."

@@ -1,4 +1,8 @@
-"""Takes rows out of the accepted history: those that a reviewer confirmed, and those found now.
+"""Takes rows out of the accepted history: those that a reviewer confirmed, and those found.
+
+What was found once stays out: the newest standing version was trained without it, and so are all
+that come after it, until a reviewer releases it. Else a lie would come back as soon as fewer of its
+rows are left in the window than it takes to find them.
 
 The registry goes on to name the rows as they were accepted; what is left of them is an artefact of
 the run's screening, which training reads in their place and the verifier compares row by row.
@@ -7,12 +11,22 @@ The privacy ledger charges a block by its batch, whatever is left of it: see `ba
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retraining.digests import Digest
-from retraining.records import BatchId, Block, WindowBlock
-from retraining.reviews import Reviewed
+from retraining.recording import open_result
+from retraining.records import (
+    BatchId,
+    Block,
+    GateDecision,
+    PinnedRun,
+    RegistryEntry,
+    ScreeningReport,
+    WindowBlock,
+)
+from retraining.reviews import Reviewed, Reviews
 from retraining.step_requests import PinnedContext
 from retraining.steps.workbench import Workbench
 from retraining.verify.window import TrainedVersions
@@ -44,6 +58,64 @@ def confirmed_in_history(
         if mask.any():
             found[block.batch] = set(rows.column(pinned.spec.row_id)[mask].astype(str))
     return found
+
+
+def found_before(
+    bench: Workbench,
+    pinned: PinnedContext,
+    blocks: Sequence[Block],
+    reviewed: Reviewed,
+    workdir: Path,
+) -> dict[BatchId, set[str]]:
+    """Ids of accepted rows that the newest standing version was trained without, by their batch.
+
+    Not those that a reviewer released since, and not those that only a reviewer had taken out:
+    whether these are still out is for the reviews to say.
+    """
+    registry = bench.registry_of(pinned)
+    if not registry.standing:
+        return {}
+    newest = registry.standing[-1]
+    trained = TrainedVersions(bench.store, bench.trust, registry).blocks_of(newest)
+    read = {block.batch: block.rows for block in trained}
+    run = _run_of(bench, registry.promotions[newest].record)
+    known, row_id = {left.batch for left in run.screening.window}, pinned.spec.row_id
+    found: dict[BatchId, set[str]] = {}
+    for block in blocks:
+        kept = read.get(block.batch)
+        if block.batch not in known or kept == block.rows or block.batch in reviewed.vouched:
+            continue
+        rows = rows_of(bench, block, workdir)
+        names = rows.column(row_id).astype(str)
+        out = set(names)
+        if kept is not None:
+            left = rows_of(bench, Block(batch=block.batch, rows=kept), workdir)
+            out -= set(left.column(row_id).astype(str))
+        by_review = run.reviewed.confirmed_rows(
+            rows.values, batch=block.batch, n_rows=len(rows), spec=pinned.spec
+        )
+        if out := out - set(names[by_review]) - reviewed.released:
+            found[block.batch] = out
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What screening left of the history in a promoted run, and which reviews it knew."""
+
+    screening: ScreeningReport
+    reviewed: Reviewed
+
+
+def _run_of(bench: Workbench, entry: RegistryEntry) -> _Run:
+    under = bench.trust.named(entry.trust_list)
+    gate = open_result(bench.store, under, "gate", entry.decision).expect(GateDecision)
+    screening = open_result(
+        bench.store, under, "screening", gate.attestation.inputs["screening"]
+    ).expect(ScreeningReport)
+    pin = open_result(bench.store, under, "pin", gate.report.pinned_run).expect(PinnedRun)
+    known = Reviews.load(bench.store, bench.trust, entry.model).up_to(pin.report.reviews_head)
+    return _Run(screening.report, known.reviewed)
 
 
 def history_without(

@@ -148,7 +148,7 @@ def _asked(bench: Workbench, run: Digest, provenance: Sequence[Digest]) -> _Aske
 
 @dataclass(frozen=True)
 class _Opened:
-    """The same with its rows on disk, and ids of confirmed rows of the history by batch."""
+    """The same with its rows on disk, and ids of rows of the history that are out, by batch."""
 
     week: "Week"
     purged: dict[BatchId, set[str]]
@@ -160,9 +160,11 @@ def _opened(bench: Workbench, asked: _Asked, workdir: Path) -> _Opened:
     pinned, blocks = asked.pinned, asked.blocks
     reviewed = bench.reviews(pinned.run.model).up_to(pinned.run.reviews_head).reviewed
     holdout = bench.pinned_frame(pinned, "holdout", workdir)
-    # Before anything is judged: what was confirmed as poison is nothing to judge by. Nor may such
-    # a row come back in another batch under its id.
+    # Before anything is judged: what was confirmed or found as poison is nothing to judge by. Nor
+    # may such a row come back in another batch under its id.
     purged = purging.confirmed_in_history(bench, blocks, reviewed, pinned, workdir)
+    for batch, found in purging.found_before(bench, pinned, blocks, reviewed, workdir).items():
+        purged.setdefault(batch, set()).update(found)
     gone = reviewed.confirmed.union(*purged.values())
     week = Week(
         batches=[parse_batch(bench, pinned, report, workdir) for report in asked.reports],

@@ -172,6 +172,35 @@ def test_what_screening_finds_in_the_history_is_purged_in_the_same_way(
     assert audited(workspace)[-1] == "PROMOTE"
 
 
+def test_what_was_found_stays_out_though_it_is_not_found_again(
+    workspace: Workspace, trained_on: list[pd.DataFrame], found_in_history: Found
+) -> None:
+    rows = sorted(ids(accepted_rows(workspace, "feed", FIRST)))
+    found_in_history[FEED] = frozenset(rows[:4])
+    workspace.run_week(THIRD)
+    found_in_history.clear()
+    screening = screening_that_found(workspace, dict.fromkeys(rows[:4], "gap"))
+    review(workspace, "release", screening=screening, row_ids=(rows[0],))
+
+    week = workspace.run_week(FOURTH)
+
+    assert ids(trained_on[1]) & set(rows[:4]) == {rows[0]}
+    left = window_of(week)[f"feed {FIRST}"]
+    assert (left.n_purged, left.learned_by) == (3, (1, 2))
+    assert audited(workspace) == ["PROMOTE"] * 4
+
+
+def test_a_batch_that_a_reviewer_vouches_for_is_judged_anew(
+    workspace: Workspace, found_in_history: Found
+) -> None:
+    rows = ids(accepted_rows(workspace, "feed", FIRST))
+    found_in_history[FEED] = frozenset(rows)
+    assert f"feed {FIRST}" not in batches_of(workspace.run_week(THIRD))
+    found_in_history.clear()
+    review(workspace, "release", batch=FEED)
+    assert window_of(workspace.run_week(FOURTH))[f"feed {FIRST}"].n_purged == 0
+
+
 def test_what_a_release_takes_back_is_trained_on_again(workspace: Workspace) -> None:
     review(workspace, "confirm", batch=FEED)
     held_back = workspace.run_week(THIRD)

@@ -153,6 +153,16 @@ def test_confirmed_rows_are_never_accepted_and_say_why():
     assert told["explanation"].str.startswith("A reviewer confirmed it").all()
 
 
+def test_what_a_reviewer_confirmed_holds_up_no_week():
+    """A busy user whose rows are known poison is no reason to refuse what the others deliver."""
+    rows = biopsies(300, skip=150)
+    confirmed = frozenset(rows["row_id"][:60])
+    result = screened([batch("feed", rows)], reviewed=Reviewed(confirmed=confirmed))
+    assert result.report.batches[0].n_quarantined >= 60
+    assert result.report.refusal is None
+    assert result.report.n_accepted >= 230
+
+
 def test_a_confirmed_batch_is_quarantined_whole():
     result = screened(
         [batch("feed", biopsies(100, skip=150)), batch("clinic", biopsies(150, skip=250))],
