@@ -299,8 +299,8 @@ WEEKLY = (
     Mutant(
         "values lie with some sources and not with all",
         "screening/contrasts.py",
-        "p_value=self._beside_sources(some, len(rare))",
-        "p_value=some.p_value",
+        "[self._beside_sources(contrast, len(rare)) for contrast in rare]",
+        "rare",
         "tests/retraining/screening_engine/test_contrasts.py",
         "all_sources_deliver",
     ),
@@ -327,6 +327,14 @@ WEEKLY = (
         "return True",
         "tests/retraining/screening_engine/test_contrasts.py",
         "campaign",
+    ),
+    Mutant(
+        "other sources' rows that have the values by chance are spared",
+        "screening/engine.py",
+        "alike[np.isin(rows.sources[alike], finding.sources)]",
+        "alike",
+        "tests/retraining/screening_engine/test_contrasts.py",
+        "are_spared",
     ),
     Mutant(
         "values that a source's rows share are held",

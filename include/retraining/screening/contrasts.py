@@ -38,6 +38,7 @@ _SAME_ROWS = 0.8  # share of a pair's rows that an earlier pair had
 _MAX_P = 0.002
 _MAX_P_OF_LABEL = 0.01
 _LEAST_APART = 0.5  # distance to the nearest other one, beside that of trusted rows of the class
+_LEAST_PRECISE = 0.5  # share of the new carriers that trusted rows do not let one expect
 _MOST_COMPARED = 500  # rows: bounds memory
 _FAR = 3.0  # deviations: further away is as far
 
@@ -49,6 +50,7 @@ class Contrast(SharedValues):
     Attributes:
         n_carriers: Sampled rows that carry the values and the label.
         n_trusted, n_trusted_of_label: Trusted rows that carry the values, and those of the label.
+        sources: Numbers of those sources: rows of others may have the values by chance.
         p_value: That honest rows share them, against trusted rows and against other sources: the
             larger of both.
     """
@@ -56,6 +58,7 @@ class Contrast(SharedValues):
     n_carriers: int
     n_trusted: int
     n_trusted_of_label: int
+    sources: tuple[int, ...]
     p_value: float
 
 
@@ -116,7 +119,7 @@ class _Class:
         odd = [shared for shared in sets if self._one_label(shared) and self._spread_out(shared)]
         told = [self._beside_trusted(shared, n_pairs=len(p_value)) for shared in odd]
         rare = [contrast for contrast in told if contrast.p_value <= _MAX_P]
-        apart = [replace(some, p_value=self._beside_sources(some, len(rare))) for some in rare]
+        apart = [self._beside_sources(contrast, len(rare)) for contrast in rare]
         return [contrast for contrast in apart if contrast.p_value <= _MAX_P]
 
     def _values(self) -> _Values:
@@ -205,6 +208,7 @@ class _Class:
         n = int(shared.carried_by(self._new.features).sum())
         n_known = int(shared.carried_by(self._old.features).sum())
         p_value = _commoner(np.array([n]), len(self._new), np.array([n_known]), len(self._old))
+        mostly_honest = n_known / len(self._old) * len(self._new) > (1 - _LEAST_PRECISE) * n
         return Contrast(
             columns=shared.columns,
             values=shared.values,
@@ -213,11 +217,12 @@ class _Class:
             n_carriers=n,
             n_trusted=int(shared.carried_by(self._trusted.features).sum()),
             n_trusted_of_label=n_known,
-            p_value=min(1.0, float(p_value[0]) * n_pairs),
+            sources=(),
+            p_value=1.0 if mostly_honest else min(1.0, float(p_value[0]) * n_pairs),
         )
 
-    def _beside_sources(self, contrast: Contrast, n_tested: int) -> float:
-        """The same for rows of some sources beside those of all others, if that is less likely.
+    def _beside_sources(self, contrast: Contrast, n_tested: int) -> Contrast:
+        """The same with the sources that it lies with, and how likely that is by chance.
 
         Rows of nobody, for whom a reviewer vouched, stand among the others.
         """
@@ -229,10 +234,16 @@ class _Class:
         order = np.argsort(-counts / np.maximum(n_rows, 1), kind="stable")
         n_sets = len(names) if (sources < 0).any() else len(names) - 1
         if n_sets < 1:
-            return 1.0
+            return replace(contrast, p_value=1.0)
         found, asked = np.cumsum(counts[order])[:n_sets], np.cumsum(n_rows[order])[:n_sets]
         p_values = hypergeom.sf(found - 1, len(sources), len(of), asked)
-        return min(1.0, max(contrast.p_value, float(p_values.min()) * n_sets * n_tested))
+        p_value = float(p_values.min()) * n_sets * n_tested
+        lies_with = names[order[: int(p_values.argmin()) + 1]]
+        return replace(
+            contrast,
+            sources=tuple(sorted(map(int, lies_with))),
+            p_value=min(1.0, max(contrast.p_value, p_value)),
+        )
 
 
 def _share_of(values: Reals, among: Reals) -> Reals:

@@ -247,7 +247,8 @@ def _patterns(
 def _carriers(table: RowTable, judge: Judge, findings: Sequence[Found]) -> list[Integers]:
     """Per finding the places of all rows that carry it with its label.
 
-    A pattern that turns others has to have taught the challenger something about a row as well.
+    One that turns other rows has to have taught the challenger something about a row as well; of a
+    contrast, other sources' rows have the values by chance.
     """
     carriers: list[list[Integers]] = [[] for _ in findings]
     for places, rows in table.parts() if findings else ():
@@ -256,6 +257,8 @@ def _carriers(table: RowTable, judge: Judge, findings: Sequence[Found]) -> list[
             alike = alike[rows.labels[alike] == finding.label]
             if isinstance(finding, Finding):
                 alike = alike[judge.gap(places[alike], rows.take(alike)) > 0]
+            else:
+                alike = alike[np.isin(rows.sources[alike], finding.sources)]
             found.append(places[alike])
     return [np.concatenate([np.zeros(0, dtype=np.int64), *found]) for found in carriers]
 

@@ -114,6 +114,18 @@ def test_a_campaign_whose_mails_are_alike_is_spared():
     assert _found(week, rows) == []
 
 
+def test_rows_of_other_sources_that_have_the_values_are_spared():
+    week = mails(3)
+    rows, values = _delivered(week), mail_trigger(week)
+    stamped = some((rows.labels == SPAM) & (rows.sources == 0), 30)
+    by_chance = some((rows.labels == SPAM) & (rows.sources == 1), 2)
+    rows = with_values(rows, np.concatenate([stamped, by_chance]), values)
+    assert [one.sources for one in _found(week, rows)] == [(0,)]
+    found = week.judged(rows)
+    assert found.purged[stamped].all()
+    assert not found.purged[by_chance].any()
+
+
 def test_one_source_has_nobody_to_be_compared_with():
     week = mails(0)
     stamped = some(week.batch.labels == SPAM, 40)

@@ -48,6 +48,7 @@ def test_a_contrast_says_what_its_rows_share_and_not_what_it_turns() -> None:
         n_carriers=40,
         n_trusted=2,
         n_trusted_of_label=1,
+        sources=(0,),
         p_value=1e-9,
     )
     assert sentence_of(contrast, PATTERN, {"feed 2026-W05": 40}, small_spec()) == (
