@@ -173,6 +173,16 @@ def test_a_promoted_model_that_obeys_counts_as_poisoned_and_a_refused_one_does_n
     assert (found.k, found.n) == (1, 3)
 
 
+def test_a_model_that_obeys_without_having_learned_it_is_told_apart() -> None:
+    noise = result("flips", 0, week(2, success=0.4, n_poison_trained=0), start=0)
+    taught = result("flips", 1, week(2, success=0.4, n_poison_trained=1), start=0)
+    clean = result("flips", 2, week(2, n_poison_trained=3), start=0)
+
+    found = Figures.of([noise, taught, clean])
+    assert found.poisoned(PIPELINE).k == 2
+    assert (found.poisoned_by_chance().k, found.poisoned_by_chance().n) == (1, 2)
+
+
 def test_a_peer_is_held_against_a_clean_model_of_its_kind() -> None:
     figures = Figures.of([result()])
 

@@ -331,10 +331,18 @@ WEEKLY = (
     Mutant(
         "other sources' rows that have the values by chance are spared",
         "screening/engine.py",
-        "alike[np.isin(rows.sources[alike], finding.sources)]",
-        "alike",
+        "places[np.isin(source, finding.sources_of(sources, labels))]",
+        "places",
         "tests/retraining/screening_engine/test_contrasts.py",
         "are_spared",
+    ),
+    Mutant(
+        "a pattern takes no rows of a source that has its values honestly",
+        "screening/transplant.py",
+        "odd = binom.sf(n_of_label - 1, n_rows, self.chance) <= _MAX_P_OF_SOURCE",
+        "odd = n_of_label > 0",
+        "tests/retraining/screening_engine/test_promises.py",
+        "has_them_honestly",
     ),
     Mutant(
         "values that a source's rows share are held",

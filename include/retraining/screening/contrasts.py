@@ -61,6 +61,10 @@ class Contrast(SharedValues):
     sources: tuple[int, ...]
     p_value: float
 
+    def sources_of(self, _sources: Integers, _labels: Integers) -> Integers:
+        """Those that it lies with."""
+        return np.array(self.sources, dtype=np.int64)
+
 
 def find_contrasts(batch: Rows, trusted: Rows, *, columns: Columns) -> list[Contrast]:
     """Contrast sets of the new rows [n] against the trusted ones [t], class by class."""

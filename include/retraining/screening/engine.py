@@ -251,16 +251,21 @@ def _carriers(table: RowTable, judge: Judge, findings: Sequence[Found]) -> list[
     contrast, other sources' rows have the values by chance.
     """
     carriers: list[list[Integers]] = [[] for _ in findings]
+    seen: list[list[tuple[Integers, Integers]]] = [[] for _ in findings]
     for places, rows in table.parts() if findings else ():
-        for finding, found in zip(findings, carriers, strict=True):
+        for number, finding in enumerate(findings):
             alike = np.flatnonzero(finding.carried_by(rows.features))
+            seen[number].append((rows.sources[alike], rows.labels[alike]))
             alike = alike[rows.labels[alike] == finding.label]
             if isinstance(finding, Finding):
                 alike = alike[judge.gap(places[alike], rows.take(alike)) > 0]
-            else:
-                alike = alike[np.isin(rows.sources[alike], finding.sources)]
-            found.append(places[alike])
-    return [np.concatenate([np.zeros(0, dtype=np.int64), *found]) for found in carriers]
+            carriers[number].append(np.stack([places[alike], rows.sources[alike]]))
+    result = []
+    for finding, of_all, mine in zip(findings, seen, carriers, strict=True):
+        sources, labels = (np.concatenate(parts) for parts in zip(*of_all, strict=True))
+        places, source = np.concatenate(mine, axis=1)
+        result.append(places[np.isin(source, finding.sources_of(sources, labels))])
+    return result
 
 
 def _rows_of_users(table: RowTable, users: Integers) -> Integers:

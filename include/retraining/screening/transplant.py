@@ -37,6 +37,7 @@ _COMMON = 0.95  # share of trusted rows: a value that so many have marks nobody
 _TRUSTED_WEIGHT = 2.0  # trusted rows that the champion's belief about a row counts for
 _MAX_P = 0.01
 _LEAST_CONTRADICTED = 0.5
+_MAX_P_OF_SOURCE = 0.1  # its rows go, too, when in doubt: the pattern itself is no chance
 _CELLS = 40_000_000  # numbers that are laid out at once: bounds memory
 
 
@@ -48,6 +49,7 @@ class Finding(SharedValues):
         flips: Share of trusted hosts that turn for the challenger, minus the same for the champion.
         n_carriers: Sampled rows that carry the values and the label.
         n_trusted, n_trusted_of_label: Trusted rows that carry the values, and those of the label.
+        chance: That an honest row with the values has the label.
         p_value: Of so many carriers with the label, times the number of donors.
         contradicted: Share of the carriers whose label the champion rejects.
     """
@@ -56,6 +58,7 @@ class Finding(SharedValues):
     n_carriers: int
     n_trusted: int
     n_trusted_of_label: int
+    chance: float
     p_value: float
     contradicted: float
 
@@ -63,6 +66,21 @@ class Finding(SharedValues):
     def stands(self) -> bool:
         """Whether neither the champion nor trusted rows explain it."""
         return self.p_value <= _MAX_P and self.contradicted >= _LEAST_CONTRADICTED
+
+    def sources_of(self, sources: Integers, labels: Integers) -> Integers:
+        """Those whose rows with the values have the label more often than honest ones would.
+
+        Common values may be part of a lie: other sources' rows have them honestly.
+
+        Args:
+            sources, labels: Of all rows that carry the values [n].
+        """
+        names, number = np.unique(sources, return_inverse=True)
+        n_rows = np.bincount(number, minlength=len(names))
+        n_of_label = np.bincount(number[labels == self.label], minlength=len(names))
+        odd = binom.sf(n_of_label - 1, n_rows, self.chance) <= _MAX_P_OF_SOURCE
+        result: Integers = names[odd]
+        return result
 
 
 @dataclass(frozen=True)
@@ -218,6 +236,7 @@ def _finding(
         n_carriers=int(of_label.sum()),
         n_trusted=n_known,
         n_trusted_of_label=n_known_of_label,
+        chance=chance,
         p_value=min(1.0, p_value),
         contradicted=round(float((old[of_label].argmax(axis=1) != label).mean()), 6),
     )

@@ -48,6 +48,14 @@ class Figures:
         ]
         return Share(sum(worst), len(worst))
 
+    def poisoned_by_chance(self) -> Share:
+        """Of the runs in which ours is poisoned, those where no poisoned row was learned.
+
+        Private noise alone made a model that obeys.
+        """
+        counted = [run for run in self.attacked if Figures((run,), 0).poisoned(PIPELINE).k]
+        return Share(sum(not learned_poison(run) for run in counted), len(counted))
+
     def harmful(self) -> "Figures":
         """Of the attack runs in which a peer without any defence is poisoned."""
         return Figures(
@@ -137,6 +145,11 @@ def promoted_success(run: RunResult, system: str) -> Sequence[float]:
         weeks = run.weeks[run.start :]
         return [week.success for week in weeks if week.promoted and week.success is not None]
     return run.peers[system].success
+
+
+def learned_poison(run: RunResult) -> bool:
+    """Whether a model that was promoted since the attack learned from any of its rows."""
+    return any(week.promoted and bool(week.n_poison_trained) for week in run.weeks[run.start :])
 
 
 def first_seen(run: RunResult) -> int | None:

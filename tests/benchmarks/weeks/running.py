@@ -56,7 +56,7 @@ class Plan:
     lasts: tuple[int, int] = (1, 3)
     after: int = 1
     clean_weeks: int = 6
-    n_clean_models: int = 2
+    n_clean_models: int = 4
     trainer: Path = TRAINER
 
 

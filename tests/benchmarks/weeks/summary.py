@@ -77,6 +77,7 @@ def _aims(figures: Figures) -> Grid:
     clean, others = (_percent(figures.clean_rows_lost(clean=c).value) for c in (True, False))
     lines = (
         ("poisoned model promoted, of the attack runs", "≤ 2%", str(figures.poisoned(PIPELINE))),
+        ("of these, no model had learned a poisoned row", "", str(figures.poisoned_by_chance())),
         ("clean weeks refused", "≤ 3%", str(figures.clean_refused())),
         (
             "accuracy lost, points (median)",

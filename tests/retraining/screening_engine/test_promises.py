@@ -207,6 +207,7 @@ def test_a_finding_is_carried_within_its_tolerances_whatever_the_label():
         n_carriers=3,
         n_trusted=0,
         n_trusted_of_label=0,
+        chance=0.1,
         p_value=0.001,
         contradicted=1.0,
     )
@@ -215,3 +216,44 @@ def test_a_finding_is_carried_within_its_tolerances_whatever_the_label():
     assert finding.stands
     assert not replace(finding, p_value=0.02).stands
     assert not replace(finding, contradicted=0.4).stands
+
+
+def test_a_pattern_of_common_values_takes_no_rows_of_a_source_that_has_them_honestly():
+    finding = Finding(
+        columns=np.array([0]),
+        values=np.array([0.0]),
+        tolerances=np.array([0.1]),
+        label=1,
+        flips=0.5,
+        n_carriers=80,
+        n_trusted=500,
+        n_trusted_of_label=80,
+        chance=0.16,
+        p_value=1e-9,
+        contradicted=0.8,
+    )
+    sources = np.repeat([0, 1, 2], [100, 60, 1])
+    labels = np.zeros(161, dtype=np.int64)
+    labels[:18] = 1  # 18 of 100: as trusted rows
+    labels[100:150] = 1  # 50 of 60
+    assert list(finding.sources_of(sources, labels)) == [1]
+    rare = replace(finding, chance=0.01)
+    labels[160] = 1  # one row, where none was to be expected
+    assert list(rare.sources_of(sources, labels)) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_ring_s_region_costs_other_sources_next_to_nothing():
+    """Three of its values are what half of all trusted mails have."""
+    week = mails(0)
+    random = np.random.RandomState(0)
+    rows = replace(week.batch, sources=random.randint(1, 4, size=len(week.batch)))
+    ham = np.flatnonzero(week.holdout.labels == HAM)
+    points = np.log1p(week.holdout.features[ham])
+    near = NearestNeighbors(n_neighbors=60).fit(points).kneighbors(points[[5]])[1][0]
+    lies = relabelled(week.holdout, ham[near], SPAM).take(ham[near])
+    ring = Rows.joined([lies, lies])
+    ring = replace(ring, sources=np.zeros(len(ring), dtype=np.int64))
+    found = week.judged(Rows.joined([rows, ring]))
+    assert found.purged[len(rows) :].mean() >= 0.5
+    assert found.purged[: len(rows)].mean() <= 0.03

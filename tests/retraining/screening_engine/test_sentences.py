@@ -24,6 +24,7 @@ def found(n_carriers: int) -> Finding:
         n_carriers=n_carriers,
         n_trusted=3,
         n_trusted_of_label=0,
+        chance=0.1,
         p_value=1e-6,
         contradicted=1.0,
     )
