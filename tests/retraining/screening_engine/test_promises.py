@@ -28,6 +28,20 @@ from tests.retraining.screening_engine.real_rows import (
     some,
 )
 
+_FINDING = Finding(
+    columns=np.array([0, 2]),
+    values=np.array([1.0, 5.0]),
+    tolerances=np.array([0.5, 0.0]),
+    label=1,
+    flips=1.0,
+    n_carriers=3,
+    n_trusted=0,
+    n_trusted_of_label=0,
+    chance=0.1,
+    p_value=0.001,
+    contradicted=1.0,
+)
+
 
 def _rest(chosen: np.ndarray, n: int) -> Mask:
     return ~np.isin(np.arange(n), chosen)
@@ -198,19 +212,7 @@ def test_a_champion_never_saw_another_row_of_the_same_week():
 
 
 def test_a_finding_is_carried_within_its_tolerances_whatever_the_label():
-    finding = Finding(
-        columns=np.array([0, 2]),
-        values=np.array([1.0, 5.0]),
-        tolerances=np.array([0.5, 0.0]),
-        label=1,
-        flips=1.0,
-        n_carriers=3,
-        n_trusted=0,
-        n_trusted_of_label=0,
-        chance=0.1,
-        p_value=0.001,
-        contradicted=1.0,
-    )
+    finding = _FINDING
     rows = np.array([[1.5, 9, 5], [0.5, 0, 5], [1.6, 9, 5], [1, 9, 5.1]], dtype=np.float32)
     assert list(finding.carried_by(rows)) == [True, True, False, False]
     assert finding.stands
@@ -219,19 +221,7 @@ def test_a_finding_is_carried_within_its_tolerances_whatever_the_label():
 
 
 def test_a_pattern_of_common_values_takes_no_rows_of_a_source_that_has_them_honestly():
-    finding = Finding(
-        columns=np.array([0]),
-        values=np.array([0.0]),
-        tolerances=np.array([0.1]),
-        label=1,
-        flips=0.5,
-        n_carriers=80,
-        n_trusted=500,
-        n_trusted_of_label=80,
-        chance=0.16,
-        p_value=1e-9,
-        contradicted=0.8,
-    )
+    finding = replace(_FINDING, chance=0.16)
     sources = np.repeat([0, 1, 2], [100, 60, 1])
     labels = np.zeros(161, dtype=np.int64)
     labels[:18] = 1  # 18 of 100: as trusted rows
