@@ -311,6 +311,13 @@ WEEKLY = (
         "n_known = 0",
         "tests/retraining/screening_engine/test_contrasts.py",
         "trusted_rows_have",
+        too=(
+            (
+                "screening/contrasts.py",
+                "if p_value[pair] > _MAX_P or len(seen) == _MOST_SETS:",
+                "if len(seen) == _MOST_SETS:",
+            ),
+        ),
     ),
     Mutant(
         "rows that share values have one label",

@@ -17,6 +17,8 @@ from retraining.spec import load_spec, parse_spec
 from tests.fixtures.workspace import WEEKS, Workspace, make_workspace
 from tests.retraining.approvals.cases import TOO_FEW_ROWS, add_people, approve, key_of
 
+pytestmark = pytest.mark.slow  # each runs weeks up to the gate
+
 FIRST, SECOND, THIRD, _ = WEEKS
 STRICTER = {"gate": {"margin": 0.09}}
 WHY = "agreed with the team"

@@ -90,7 +90,7 @@ def test_what_trusted_rows_have_as_well_is_no_news():
     week = mails(0)
     rows, values = _delivered(week), mail_trigger(week)
     stamped = some((rows.labels == SPAM) & (rows.sources == 1), 40)
-    known = some(week.history.labels == SPAM, 60)
+    known = some(week.history.labels == SPAM, 20)  # half as often, which may be chance
     week = replace(week, history=with_values(week.history, known, values))
     assert _found(week, with_values(rows, stamped, values)) == []
 
