@@ -30,7 +30,7 @@ Step = Literal[
 class Record(BaseModel):
     """Base of all records: frozen, closed, with one canonical form."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def to_json(self) -> bytes:
         """The canonical JSON of this record."""

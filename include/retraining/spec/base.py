@@ -13,4 +13,4 @@ Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$", description="Five cron fi
 class Frozen(BaseModel):
     """A part of a pipeline file: read once, never changed, and closed to misspelt fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)

@@ -53,7 +53,7 @@ def test_categories_and_numbers_read_back_beside_a_picture_and_without_one():
         spec = _with_features(*features)
         frame = FrameWriter(spec).frame(RowReader(spec).read(rows).features)
         names = [feature["name"] for feature in features]
-        pd.testing.assert_frame_equal(frame, rows[names], check_dtype=False)
+        pd.testing.assert_frame_equal(frame.astype({"colour": str}), rows[names], check_dtype=False)
 
 
 def test_values_beyond_what_is_declared_are_cut_to_it():

@@ -23,19 +23,31 @@ class FrameWriter:
     """Writes matrices [n, d] of one pipeline as frames with its feature columns."""
 
     def __init__(self, spec: PipelineSpec) -> None:
-        scaled = any(isinstance(feature, ImageFeature) for feature in spec.features)
-        self._columns: list[tuple[str, int, Callable[[Matrix], Any]]] = [
-            (feature.name, _width(feature, scaled), _writer(feature, scaled))
-            for feature in spec.features
+        self._scaled = any(isinstance(feature, ImageFeature) for feature in spec.features)
+        widths = [_width(feature, self._scaled) for feature in spec.features]
+        starts = np.cumsum([0, *widths])
+        placed = list(zip(spec.features, starts, widths, strict=False))
+        # All numbers in one block: column by column, writing took longer than predicting.
+        numbers = [(f, start) for f, start, _ in placed if isinstance(f, NumberFeature)]
+        self._numbers = [feature.name for feature, _ in numbers]
+        self._number_columns = [start for _, start in numbers]
+        self._low = np.array([feature.min for feature, _ in numbers], dtype=np.float64)
+        self._high = np.array([feature.max for feature, _ in numbers], dtype=np.float64)
+        self._others = [
+            (feature.name, slice(start, start + width), _writer(feature, self._scaled))
+            for feature, start, width in placed
+            if not isinstance(feature, NumberFeature)
         ]
 
     def frame(self, features: Matrix) -> pd.DataFrame:
-        """Rows without label, id or time."""
-        start, written = 0, {}
-        for name, width, write in self._columns:
-            written[name] = write(features[:, start : start + width])
-            start += width
-        return pd.DataFrame(written)
+        """Rows without label, id or time; numbers stand before the other columns."""
+        values = features[:, self._number_columns].astype(np.float64)
+        if self._scaled:
+            values = self._low + (self._high - self._low) * values
+        written = pd.DataFrame(values.clip(self._low, self._high), columns=self._numbers)
+        for name, place, write in self._others:
+            written[name] = write(features[:, place])
+        return written
 
 
 @dataclass(frozen=True)
@@ -67,21 +79,16 @@ def _width(feature: NumberFeature | CategoryFeature | ImageFeature, scaled: bool
     return len(feature.categories) if scaled and isinstance(feature, CategoryFeature) else 1
 
 
-def _writer(
-    feature: NumberFeature | CategoryFeature | ImageFeature, scaled: bool
-) -> Callable[[Matrix], Any]:
+def _writer(feature: CategoryFeature | ImageFeature, scaled: bool) -> Callable[[Matrix], Any]:
     if isinstance(feature, ImageFeature):
         return lambda block: _pictures(block, feature.max_value)
-    if isinstance(feature, CategoryFeature):
-        names = np.array(feature.categories, dtype=object)
-        if scaled:
-            return lambda block: names[block.argmax(axis=1)]
-        last = len(names) - 1
-        return lambda block: names[np.rint(block[:, 0]).astype(np.int64).clip(0, last)]
-    low, high = feature.min, feature.max
+    names = pd.Index(feature.categories)
     if scaled:
-        return lambda block: (low + (high - low) * block[:, 0].astype(float)).clip(low, high)
-    return lambda block: block[:, 0].astype(np.float64).clip(low, high)
+        return lambda block: pd.Categorical.from_codes(block.argmax(axis=1), names)
+    last = len(names) - 1
+    return lambda block: pd.Categorical.from_codes(
+        np.rint(block[:, 0]).astype(np.int64).clip(0, last), names
+    )
 
 
 def _pictures(block: Matrix, max_value: int) -> list[bytes]:
