@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from retraining.chains import registry_chain
 from retraining.digests import Digest
 from retraining.records import RegistryEntry, ScreeningReport
 from retraining.reviews import suspicious_rows
 from retraining.settings import REPOSITORY, Settings
-from retraining.signed_chain import registry_chain
 from retraining.steps import StepRunner, open_step_runner
 from retraining.weekly import run_week
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace

@@ -7,13 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.cut_data import WEEKS
+from retraining.chains import registry_chain
 from retraining.evidence import public_key_of
 from retraining.recording import open_result
 from retraining.records import GateDecision, RegistryEntry, RollbackRequest, TrainingReport
 from retraining.registry import HeadMemory, Registry
 from retraining.settings import Settings
-from retraining.signed_chain import Link, TrustHistory, registry_chain
+from retraining.signed_chain import Link
 from retraining.store import Store, open_store
+from retraining.trust_history import TrustHistory
 
 _COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red", "ROLLBACK": "blue"}
 

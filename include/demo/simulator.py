@@ -24,14 +24,15 @@ import typer
 
 from demo.cut_data import DATA
 from demo.layout import demo_settings
+from retraining.chains import registry_chain
 from retraining.errors import ConfigError, RetrainingError
 from retraining.evidence import public_key_of
 from retraining.models import Model, load_model
 from retraining.registry import Registry
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import DailyFiles, FeedbackPolicy, PipelineSpec, TrafficSpec, load_spec
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 
 
 @dataclass(frozen=True, kw_only=True)

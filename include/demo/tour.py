@@ -18,6 +18,7 @@ from demo.following import STEPS, Run, follow, wait_for_dag
 from demo.layout import POISON, POISONED_WEEK
 from demo.simulator import Crowd, days_of, simulate_week
 from demo.workspace_lock import Notebook
+from retraining.chains import feedback_chain, monitoring_chain, registry_chain
 from retraining.evidence import public_key_of
 from retraining.recording import open_result
 from retraining.records import (
@@ -27,13 +28,8 @@ from retraining.records import (
     ScreeningReport,
 )
 from retraining.settings import Settings
-from retraining.signed_chain import (
-    TrustHistory,
-    feedback_chain,
-    monitoring_chain,
-    registry_chain,
-)
 from retraining.store import Store, open_store
+from retraining.trust_history import TrustHistory
 
 Told = Callable[[str], None]
 

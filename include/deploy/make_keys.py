@@ -19,9 +19,9 @@ from retraining.keyring import (
     provider_key,
 )
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory
 from retraining.spec import find_specs, load_spec
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 
 # Which roles sign where; everybody gets the root's public key, to verify with.
 HOLDERS = {

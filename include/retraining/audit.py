@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from retraining import promotion, rollback
+from retraining.chains import (
+    feedback_chain,
+    incident_chain,
+    ledger_chain,
+    monitoring_chain,
+    registry_chain,
+    review_chain,
+)
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, RetrainingError, StoreUnreachableError
 from retraining.recording import open_result
@@ -27,17 +35,9 @@ from retraining.records import (
 from retraining.registry import HeadMemory, Registry
 from retraining.reviews import fold, refuse_unfounded
 from retraining.rollback import VerifiedRollback, verify_rollback
-from retraining.signed_chain import (
-    Link,
-    TrustHistory,
-    feedback_chain,
-    incident_chain,
-    ledger_chain,
-    monitoring_chain,
-    registry_chain,
-    review_chain,
-)
+from retraining.signed_chain import Link
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
 from retraining.verify.approved import check_approvals, verify_approved
 

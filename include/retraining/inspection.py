@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from retraining.chains import registry_chain
 from retraining.digests import Digest, parse_json
 from retraining.errors import ArtifactMissingError, ConfigError, EvidenceError, RetrainingError
 from retraining.evidence import (
@@ -22,8 +23,8 @@ from retraining.evidence.statements import role_of
 from retraining.evidence.trust import Role
 from retraining.recording import open_result
 from retraining.records import Step
-from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
 _CHAINS: dict[str, tuple[str, tuple[Role, ...]]] = {

@@ -24,8 +24,8 @@ from retraining.evidence.trust import Role
 from retraining.recording import now
 from retraining.settings import Settings
 from retraining.sign_batch import build_manifest, write_manifest
-from retraining.signed_chain import TrustHistory
 from retraining.store import Store, open_store
+from retraining.trust_history import TrustHistory
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 NEEDED_ROLES: tuple[Role, ...] = ("pipeline", "promoter")  # besides the root

@@ -14,8 +14,9 @@ from retraining.evidence import TrustList
 from retraining.recording import StepResult, open_result
 from retraining.records import RegistryEntry, RollbackRequest
 from retraining.registry import Registry
-from retraining.signed_chain import Link, TrustHistory
+from retraining.signed_chain import Link
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
 
 _SHORTEST_REASON = 3  # characters, as in the record

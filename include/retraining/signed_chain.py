@@ -1,4 +1,4 @@
-"""Append-only chains of signed records, and the trust lists that they are verified under.
+"""Append-only chains of signed records, one per model and kind.
 
 A chain is a numbered list of envelopes, `<prefix>/0000000001.dsse.json` and on. Each record names
 the payload digest of the one before and the trust list of its day; appending is one conditional
@@ -6,38 +6,18 @@ write, so of two writers exactly one wins. The registry, the privacy ledger, the
 feedback, the monitored days, reviews, incidents and approvals are such chains.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
 from retraining.digests import Digest
-from retraining.errors import ChainBrokenError, ConfigError, EvidenceError
-from retraining.evidence import (
-    FEEDBACK_ENTRY,
-    INCIDENT_ENTRY,
-    LEDGER_ENTRY,
-    MONITORING_ENTRY,
-    REGISTRY_ENTRY,
-    REVIEW_ENTRY,
-    Key,
-    Role,
-    Signer,
-    Statement,
-    TrustList,
-    sign,
-)
-from retraining.records import (
-    FeedbackEntry,
-    IncidentEntry,
-    LedgerCharge,
-    MonitoringEntry,
-    Record,
-    RegistryEntry,
-    ReviewEntry,
-)
+from retraining.errors import ChainBrokenError, EvidenceError
+from retraining.evidence import Role, Signer, Statement, TrustList, sign
+from retraining.records import Record
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -59,51 +39,6 @@ class ChainedRecord(Protocol):
 
 
 @dataclass(frozen=True)
-class TrustHistory:
-    """All versions of the trust list, each verified against the root's public key."""
-
-    lists: Mapping[Digest, TrustList]
-
-    @classmethod
-    def load(cls, store: Store, root: Key) -> Self:
-        """Read and verify every version; raises ConfigError when there is none.
-
-        Raises:
-            EvidenceError: A version is not signed by the root key, or has a wrong number.
-        """
-        lists: dict[Digest, TrustList] = {}
-        names = store.names("trust/")
-        for number, name in enumerate(names, start=1):
-            trust = TrustList.open_signed(store.read(name), root)
-            if name != f"trust/{number:010d}.dsse.json" or trust.version != number:
-                raise EvidenceError(
-                    f"{name} holds version {trust.version} of the trust list, expected {number}."
-                    " Versions are numbered without gaps; restore the missing one."
-                )
-            lists[trust.digest] = trust
-        if not lists:
-            raise ConfigError(
-                f"{store.uri} holds no trust list. Run `retraining keys create` to make the keys"
-                " and the first list."
-            )
-        return cls(lists)
-
-    @property
-    def latest(self) -> TrustList:
-        """The list that new records are made under."""
-        return max(self.lists.values(), key=lambda trust: trust.version)
-
-    def named(self, digest: Digest) -> TrustList:
-        """The list of that payload digest; raises EvidenceError when it is unknown."""
-        try:
-            return self.lists[digest]
-        except KeyError:
-            raise EvidenceError(
-                f"The trust list {digest} is not in the store, but a record was made under it."
-            ) from None
-
-
-@dataclass(frozen=True)
 class Link(Generic[T]):
     """One verified record of a chain: payload digest, signer and content."""
 
@@ -112,10 +47,40 @@ class Link(Generic[T]):
     record: T
 
 
+@dataclass(frozen=True)
+class Entries(Generic[T]):
+    """The verified entries of one chain, oldest first, and as they were when a run pinned them."""
+
+    model: str
+    links: tuple[Link[T], ...] = ()
+    called: ClassVar[str]  # what messages call them
+
+    @property
+    def head(self) -> Digest | None:
+        """Payload digest of the newest entry."""
+        return self.links[-1].digest if self.links else None
+
+    def position(self, head: Digest | None) -> int:
+        """How many entries there are up to that one; raises ChainBrokenError when it is gone."""
+        if head is None:
+            return 0
+        for position, link in enumerate(self.links, start=1):
+            if link.digest == head:
+                return position
+        raise ChainBrokenError(
+            f"The {self.called} of {self.model} have no entry {head}, which a run took into"
+            " account: they were shortened or exchanged. Restore them before anything is promoted."
+        )
+
+    def up_to(self, head: Digest | None) -> Self:
+        """The entries as they were when `head` was the newest; raises ChainBrokenError."""
+        return replace(self, links=self.links[: self.position(head)])
+
+
 class SignedChain(Generic[R]):
     """One chain in the store, for one model.
 
-    `also` may sign, too; `check_signer` then says whose key which record needs.
+    `also` may sign, too; `check_signer` says whose key which record needs.
     """
 
     def __init__(
@@ -217,90 +182,9 @@ class SignedChain(Generic[R]):
         body: ChainedRecord = record  # type: ignore[assignment]
         if body.model != self._prefix.rpartition("/")[2]:
             raise EvidenceError(f"belongs to the model {body.model!r}: entries were exchanged.")
-        if isinstance(record, (ReviewEntry, IncidentEntry)) and record.reviewer != opened.key_id:
-            raise EvidenceError(
-                f"names the reviewer {record.reviewer!r}, and {opened.key_id!r} signed it."
-            )
         known = self._trust.named(body.trust_list)
         if self._check_signer is not None:
             self._check_signer(record, opened.key_id, known)
         if body.trust_version != known.version:
             raise EvidenceError("names a trust list version that is not its list's.")
         return Link(opened.digest, opened.key_id, record)
-
-
-def registry_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[RegistryEntry]:
-    """The registry of one model: concluded weeks and champions, written by the promoter."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"registry/{model}",
-        record_type=RegistryEntry,
-        predicate_type=REGISTRY_ENTRY,
-        role="promoter",
-    )
-
-
-def ledger_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[LedgerCharge]:
-    """The privacy ledger of one model: every start of a training run, written before it."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"ledger/{model}",
-        record_type=LedgerCharge,
-        predicate_type=LEDGER_ENTRY,
-        role="pipeline",
-    )
-
-
-def feedback_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[FeedbackEntry]:
-    """The closed batches of users' feedback of one model, one per week at most."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"feedback/{model}",
-        record_type=FeedbackEntry,
-        predicate_type=FEEDBACK_ENTRY,
-        role="pipeline",
-    )
-
-
-def monitoring_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[MonitoringEntry]:
-    """The monitored days of one model, and the incidents that were open after each."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"monitoring/{model}",
-        record_type=MonitoringEntry,
-        predicate_type=MONITORING_ENTRY,
-        role="pipeline",
-    )
-
-
-def review_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[ReviewEntry]:
-    """What people decided about quarantined rows of one model, written by reviewers."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"reviews/{model}",
-        record_type=ReviewEntry,
-        predicate_type=REVIEW_ENTRY,
-        role="reviewer",
-    )
-
-
-def incident_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[IncidentEntry]:
-    """What people did about poison that was found late, written by reviewers."""
-    return SignedChain(
-        store,
-        trust,
-        prefix=f"incidents/{model}",
-        record_type=IncidentEntry,
-        predicate_type=INCIDENT_ENTRY,
-        role="reviewer",
-    )
-
-
-def charges_of(links: Sequence[Link[LedgerCharge]]) -> list[LedgerCharge]:
-    """The bare charges of a ledger."""
-    return [link.record for link in links]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from retraining.audit import audit, audit_approvals
+from retraining.chains import registry_chain
 from retraining.digests import Digest
 from retraining.errors import (
     ApprovalRefusedError,
@@ -21,7 +22,6 @@ from retraining.errors import (
 )
 from retraining.evidence.keys import signer_from_file
 from retraining.records import RegistryEntry
-from retraining.signed_chain import registry_chain
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace
 from tests.retraining.approvals.cases import (
     TOO_FEW_ROWS,

@@ -14,8 +14,8 @@ import pytest
 
 from retraining.audit import audit
 from retraining.evidence import public_key_of
-from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore
+from retraining.trust_history import TrustHistory
 from tests.attacks.measured_week import MeasuredWeek, run_program
 from tests.fixtures.workspace import Workspace
 

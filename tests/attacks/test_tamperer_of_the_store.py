@@ -27,8 +27,8 @@ from retraining.evidence import (
     signer_from_file,
 )
 from retraining.records import ModelManifest
-from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore
+from retraining.trust_history import TrustHistory
 from retraining.weekly import DecidedWeek, run_week
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, flip_labels, make_workspace
 

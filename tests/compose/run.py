@@ -26,12 +26,13 @@ from stack import BUCKET, REPOSITORY, Failure, Stack, check, eventually, run
 
 from demo.cut_data import WEEKS
 from demo.layout import lay_out
+from retraining.chains import charges_of, ledger_chain, registry_chain
 from retraining.evidence import public_key_of
 from retraining.recording import open_result
 from retraining.records import TrainingReport
-from retraining.signed_chain import TrustHistory, charges_of, ledger_chain, registry_chain
 from retraining.spec import find_specs, load_spec
 from retraining.store import Store, open_store
+from retraining.trust_history import TrustHistory
 
 MODEL = "spam_filter"
 DAG_ID = f"secure_retraining__{MODEL}"

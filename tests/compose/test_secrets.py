@@ -14,8 +14,8 @@ from cryptography.fernet import Fernet
 
 from retraining.evidence import public_key_of
 from retraining.settings import REPOSITORY
-from retraining.signed_chain import TrustHistory
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 from tests.fixtures.workspace import make_workspace
 
 Load = Callable[[str], ModuleType]

@@ -11,9 +11,9 @@ from demo.layout import POISON, POISONED_WEEK, demo_settings, lay_out
 from retraining.digests import Digest
 from retraining.evidence import DATASET_BATCH, public_key_of
 from retraining.keyring import change_trust, create_team_keys
-from retraining.signed_chain import TrustHistory
 from retraining.spec import PipelineSpec, SourceSpec, load_spec
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 
 
 def snapshot(home: Path) -> dict[str, tuple[bytes, int]]:

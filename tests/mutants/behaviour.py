@@ -101,8 +101,8 @@ BEHAVIOUR = (
     Mutant(
         "behaviour: pasted rows can be delivered",
         f"{_FOLDER}/frames.py",
-        "block[:, 0].astype(np.float64).clip(low, high)",
-        "block[:, 0].astype(np.float64)",
+        "values.clip(self._low, self._high)",
+        "values",
         FRAMES,
         "cut_to_it",
     ),

@@ -75,15 +75,15 @@ REVIEWS = (
     ),
     Mutant(
         "nobody reviews in another's name",
-        "signed_chain.py",
-        "record.reviewer != opened.key_id",
+        "chains.py",
+        "entry.reviewer != key_id",
         "False",
         REVIEWING,
         "in_anothers_name",
     ),
     Mutant(
         "only reviewers review",
-        "signed_chain.py",
+        "chains.py",
         '        predicate_type=REVIEW_ENTRY,\n        role="reviewer",\n',
         '        predicate_type=REVIEW_ENTRY,\n        role="pipeline",\n',
         REVIEWING,

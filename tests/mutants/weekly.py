@@ -563,7 +563,7 @@ WEEKLY = (
     ),
     Mutant(
         "role that writes the registry",
-        "signed_chain.py",
+        "chains.py",
         '        role="promoter",\n',
         '        role="pipeline",\n',
         REGISTRY,

@@ -11,15 +11,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from retraining.audit import audit
+from retraining.chains import registry_chain
 from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import RetrainingError
 from retraining.evidence import public_key_of
 from retraining.evidence.keys import signer_from_file
 from retraining.registry import HeadMemory, Registry
-from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.step_requests import code_version
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels, make_workspace
 
 pytestmark = pytest.mark.slow  # whole weeks are run

@@ -35,9 +35,9 @@ from retraining.parsing import ParsedRows, child, parse_files
 from retraining.parsing.contract import ParseRequest
 from retraining.provenance import batch_digest, verify_provenance
 from retraining.records import BatchId, ProvenanceReport, RegisteredBatch
-from retraining.signed_chain import TrustHistory
 from retraining.spec import PipelineSpec, load_spec
 from retraining.store import Store, open_inbox, open_store
+from retraining.trust_history import TrustHistory
 from tests.fixtures.workspace import Workspace, make_rows, make_workspace
 
 WEEK, LAST_WEEK = "2026-W06", "2026-W05"

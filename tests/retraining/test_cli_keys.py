@@ -11,8 +11,8 @@ from retraining.cli import app
 from retraining.evidence import DATASET_BATCH, public_key_of
 from retraining.evidence.trust import TrustList
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 from tests.fixtures.workspace import WEEKS, Workspace
 
 

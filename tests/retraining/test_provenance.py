@@ -18,8 +18,8 @@ from retraining.records import (
     RegisteredBatch,
     StoredFile,
 )
-from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore
+from retraining.trust_history import TrustHistory
 from tests.fixtures.evidence import KeyRing
 from tests.retraining.deliveries import WEEK, a_spec
 

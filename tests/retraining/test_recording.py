@@ -8,8 +8,8 @@ from retraining.errors import ArtifactTamperedError, EvidenceError
 from retraining.evidence import SigningKeys, TrustList
 from retraining.recording import Recorder, StepResult, open_result
 from retraining.records import BatchId, IngestReport, StoredFile
-from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore
+from retraining.trust_history import TrustHistory
 from tests.fixtures.evidence import KeyRing
 
 REQUEST = Digest.of(b"request")

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from retraining.chains import registry_chain
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, ConfigError, EvidenceError, NameTakenError
 from retraining.evidence import signer_from_file
 from retraining.records import BatchId, Block, RegisteredBatch, RegistryEntry
 from retraining.registry import HeadMemory, Registry, next_week, previous_week
-from retraining.signed_chain import SignedChain, TrustHistory, registry_chain
+from retraining.signed_chain import SignedChain
 from retraining.store import DirectoryStore
+from retraining.trust_history import TrustHistory
 from tests.fixtures.evidence import KeyRing
 
 ANY = Digest.of(b"any")

@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from retraining.audit import audit
+from retraining.chains import registry_chain
 from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import (
@@ -32,9 +33,10 @@ from retraining.models import Model
 from retraining.records import Block, ModelManifest, RegistryEntry, RollbackRequest
 from retraining.registry import HeadMemory, Registry
 from retraining.rollback import named_inputs, verify_rollback
-from retraining.signed_chain import Link, TrustHistory, registry_chain
+from retraining.signed_chain import Link
 from retraining.steps import StepRunner
 from retraining.store import DirectoryStore, open_store
+from retraining.trust_history import TrustHistory
 from retraining.weekly import run_week
 from tests.fixtures.workspace import (
     MODEL,

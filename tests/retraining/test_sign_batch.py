@@ -14,8 +14,8 @@ from retraining.provenance import verify_provenance
 from retraining.records import ProvenanceReport
 from retraining.settings import REPOSITORY
 from retraining.sign_batch import build_manifest, manifest_path, write_manifest
-from retraining.signed_chain import TrustHistory
 from retraining.store import DirectoryStore, open_inbox
+from retraining.trust_history import TrustHistory
 from tests.fixtures.evidence import KeyRing
 from tests.retraining.deliveries import WEEK, a_spec
 

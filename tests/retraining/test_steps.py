@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retraining import step_requests
+from retraining.chains import ledger_chain
 from retraining.digests import Digest
 from retraining.errors import (
     ChainBrokenError,
@@ -18,8 +19,8 @@ from retraining.errors import (
 )
 from retraining.evidence import TrustedKey, public_key_of, sign_trust_list, signer_from_file
 from retraining.registry import next_week, week_of
-from retraining.signed_chain import TrustHistory, ledger_chain
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 from retraining.weekly import DecidedWeek, run_week, screen_week
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace, flip_labels, make_workspace

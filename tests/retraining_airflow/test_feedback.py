@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from retraining.chains import feedback_chain
 from retraining.digests import Digest
 from retraining.records import FeedbackEntry, FeedbackReport
 from retraining.registry import previous_week, week_of
-from retraining.signed_chain import feedback_chain
 from retraining.spec import load_spec
 from tests.fixtures.airflow_server import AirflowServer, eventually
 from tests.fixtures.workspace import Workspace, make_workspace

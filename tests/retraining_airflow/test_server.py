@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retraining.chains import charges_of, ledger_chain
 from retraining.records import LedgerCharge
-from retraining.signed_chain import charges_of, ledger_chain
 from tests.fixtures.airflow_server import NOT_NEEDED, AirflowServer, eventually
 from tests.fixtures.workspace import WEEKS, Workspace, flip_labels
 

@@ -1,13 +1,15 @@
 """The chain of approvals of one model, and whose signature each of them needs."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import APPROVAL_ENTRY, Role, TrustList
 from retraining.records import ApprovalEntry
-from retraining.signed_chain import Link, SignedChain, TrustHistory
+from retraining.signed_chain import Entries, Link, SignedChain
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 
 def approval_chain(store: Store, trust: TrustHistory, model: str) -> SignedChain[ApprovalEntry]:
@@ -40,33 +42,15 @@ def _check_signer(entry: ApprovalEntry, key_id: str, trust: TrustList) -> None:
 
 
 @dataclass(frozen=True)
-class Approvals:
+class Approvals(Entries[ApprovalEntry]):
     """The verified approvals of one model, oldest first."""
 
-    model: str
-    links: tuple[Link[ApprovalEntry], ...] = ()
+    called: ClassVar[str] = "approvals"
 
     @classmethod
-    def load(cls, store: Store, trust: TrustHistory, model: str) -> "Approvals":
+    def load(cls, store: Store, trust: TrustHistory, model: str) -> Self:
         """Read and verify the whole chain; raises ChainBrokenError."""
         return cls(model, tuple(approval_chain(store, trust, model).load()))
-
-    @property
-    def head(self) -> Digest | None:
-        """Payload digest of the newest approval."""
-        return self.links[-1].digest if self.links else None
-
-    def up_to(self, head: Digest | None) -> "Approvals":
-        """The approvals as they were when `head` was the newest; raises ChainBrokenError."""
-        if head is None:
-            return Approvals(self.model)
-        for position, link in enumerate(self.links, start=1):
-            if link.digest == head:
-                return Approvals(self.model, self.links[:position])
-        raise ChainBrokenError(
-            f"The approvals of {self.model} have no entry {head}, which a run took into account:"
-            " they were shortened or exchanged. Restore them before anything is promoted."
-        )
 
     def named(self, digests: tuple[Digest, ...]) -> tuple[Link[ApprovalEntry], ...]:
         """Those of these digests, in the order of the chain; raises ChainBrokenError."""

@@ -12,9 +12,9 @@ from retraining.digests import Digest, parse_json
 from retraining.evidence import TrustList
 from retraining.records import PinnedRun
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory
 from retraining.spec import ApprovalPolicy, PipelineSpec, parse_spec
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 
 @dataclass(frozen=True, kw_only=True)

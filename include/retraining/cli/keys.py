@@ -111,8 +111,8 @@ def list_keys(ctx: typer.Context) -> None:
     from rich.table import Table
 
     from retraining.evidence import public_key_of
-    from retraining.signed_chain import TrustHistory
     from retraining.store import open_store
+    from retraining.trust_history import TrustHistory
 
     settings = settings_of(ctx)
     store = open_store(settings.store, must_exist=True)

@@ -201,10 +201,11 @@ def _read_rows(file: Path, spec: PipelineSpec) -> pd.DataFrame:
 
 
 def _open_registry(settings: Settings, model: str) -> tuple[Store, Registry]:
+    from retraining.chains import registry_chain
     from retraining.evidence import public_key_of
     from retraining.registry import HeadMemory, Registry
-    from retraining.signed_chain import TrustHistory, registry_chain
     from retraining.store import open_store
+    from retraining.trust_history import TrustHistory
 
     store = open_store(settings.store, must_exist=True)
     trust = TrustHistory.load(store, public_key_of(settings.root_key, "root"))

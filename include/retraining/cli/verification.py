@@ -20,8 +20,8 @@ from retraining.cli.common import (
 
 if TYPE_CHECKING:
     from retraining.settings import Settings
-    from retraining.signed_chain import TrustHistory
     from retraining.store import Store
+    from retraining.trust_history import TrustHistory
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder or s3:// of the store, or of a copy of it.")
@@ -166,8 +166,8 @@ def open_signed(
 ) -> tuple[Store, TrustHistory]:
     """A store and every version of its trust list, verified against the root's public key."""
     from retraining.evidence import public_key_of
-    from retraining.signed_chain import TrustHistory
     from retraining.store import open_store
+    from retraining.trust_history import TrustHistory
 
     opened = open_store(store or settings.store, must_exist=True)
     return opened, TrustHistory.load(opened, public_key_of(root_key or settings.root_key, "root"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from retraining.approvals import People, people_of
+from retraining.chains import registry_chain
 from retraining.digests import Digest, parse_json
 from retraining.errors import ChainBrokenError, EvidenceError
 from retraining.evidence import TrustList
@@ -21,9 +22,9 @@ from retraining.records import (
     ValidationReport,
 )
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import PipelineSpec, parse_spec
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 R = TypeVar("R", bound=Record)
 

@@ -24,9 +24,9 @@ from retraining.keyring import (
 )
 from retraining.parsing import parse_files
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory
 from retraining.spec import PipelineSpec, load_spec
 from retraining.store import open_store
+from retraining.trust_history import TrustHistory
 
 _MIN_REFERENCE_ROWS = 40  # fewer neither scale features nor calibrate screening
 _HOLDOUT_SHARE = 0.6  # of a reference set that has to serve as both

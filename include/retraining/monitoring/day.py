@@ -10,12 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from retraining.errors import BatchRefusedError
+from retraining.intervals import wilson
 from retraining.models import Model
 from retraining.monitoring import incidents
 from retraining.monitoring.drift import class_drift, feature_drift, thinned
 from retraining.monitoring.joining import Joined, join, positions
 from retraining.monitoring.judging import Judged, State, judge_metric, judge_missing, judge_share
-from retraining.monitoring.metrics import Confusion, Measured, measure, share
+from retraining.monitoring.metrics import Confusion, Measured, measure
 from retraining.monitoring.set_aside import Delivered, SetAside, set_aside
 from retraining.records import Incident, Interval, MonitoredValue, MonitoringEntry
 from retraining.spec import Feature, ImageFeature, MonitoringPolicy, PipelineSpec, TrafficSpec
@@ -306,7 +307,7 @@ class _Day:
         )
 
     def _share(self, k: int, n: int) -> Measured:
-        return Measured(share(k, n, confidence=self.policy.confidence) if n else None, n)
+        return Measured(wilson(k / n, n, confidence=self.policy.confidence) if n else None, n)
 
     def _answers_on(self, frame: pd.DataFrame) -> npt.NDArray[np.object_] | None:
         """The champion's classes; None when it was made for other columns."""

@@ -10,14 +10,13 @@ Statistical Science 2001). F1 and balanced accuracy are not, and get the percent
 and Tibshirani 1993): resampling rows is the same as one multinomial draw of the matrix's cells.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from retraining.intervals import wilson
 from retraining.records import Interval
 
 Reals = npt.NDArray[np.float64]
@@ -68,15 +67,6 @@ def measure(
     n_rows = int(confusion.counts.sum())
     enough = n_rows >= min_rows
     return {name: _MEASURES[name](confusion, enough, confidence) for name in names}
-
-
-def share(k: int, n: int, *, confidence: float) -> Interval:
-    """The share k of n, n at least 1, with Wilson's interval."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, scale = k / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return interval(p, centre - half, centre + half)
 
 
 def interval(value: float, low: float, high: float) -> Interval:
@@ -143,7 +133,7 @@ _MEASURES: dict[str, Callable[[Confusion, bool, float], Measured]] = {
 
 
 def _share(k: int, n: int, enough: bool, confidence: float) -> Measured:
-    return Measured(share(k, n, confidence=confidence) if enough and n else None, n)
+    return Measured(wilson(k / n, n, confidence=confidence) if enough and n else None, n)
 
 
 def _positive(confusion: Confusion) -> tuple[int, int, int]:

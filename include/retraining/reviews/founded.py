@@ -10,8 +10,8 @@ from retraining.errors import EvidenceError, ReviewRefusedError
 from retraining.recording import open_result
 from retraining.records import ReviewSubject, ReviewVerb, ScreeningReport
 from retraining.reviews.reviewed import Reviewed
-from retraining.signed_chain import TrustHistory
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 # Reasons that screening gives to ids that are not a row's own to use.
 DUPLICATE = "duplicate_row_id"

@@ -1,17 +1,18 @@
 """The chain of reviews, and what it comes to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 
-from retraining.digests import Digest
-from retraining.errors import ChainBrokenError
+from retraining.chains import review_chain
 from retraining.records import BatchId, Pattern, ReviewEntry, SourceUser
 from retraining.reviews.carriers import ColumnOf, Mask, carriers, rows_of_users
-from retraining.signed_chain import Link, TrustHistory, review_chain
+from retraining.signed_chain import Entries
 from retraining.spec import PipelineSpec
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 CONFIRMED = "confirmed_by_review"  # the reason under which such rows are quarantined
 
@@ -70,37 +71,15 @@ class Reviewed:
 
 
 @dataclass(frozen=True)
-class Reviews:
+class Reviews(Entries[ReviewEntry]):
     """The verified reviews of one model, oldest first."""
 
-    model: str
-    links: tuple[Link[ReviewEntry], ...] = field(default=())
+    called: ClassVar[str] = "reviews"
 
     @classmethod
-    def load(cls, store: Store, trust: TrustHistory, model: str) -> "Reviews":
+    def load(cls, store: Store, trust: TrustHistory, model: str) -> Self:
         """Read and verify the whole chain; raises ChainBrokenError."""
         return cls(model, tuple(review_chain(store, trust, model).load()))
-
-    @property
-    def head(self) -> Digest | None:
-        """Payload digest of the newest review."""
-        return self.links[-1].digest if self.links else None
-
-    def position(self, head: Digest | None) -> int:
-        """How many reviews there are up to that one; raises ChainBrokenError when it is gone."""
-        if head is None:
-            return 0
-        for position, link in enumerate(self.links, start=1):
-            if link.digest == head:
-                return position
-        raise ChainBrokenError(
-            f"The reviews of {self.model} have no entry {head}, which a run took into account: they"
-            " were shortened or exchanged. Restore them before anything is promoted."
-        )
-
-    def up_to(self, head: Digest | None) -> "Reviews":
-        """The reviews as they were when `head` was the newest."""
-        return Reviews(self.model, self.links[: self.position(head)])
 
     @property
     def reviewed(self) -> Reviewed:

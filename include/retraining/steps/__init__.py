@@ -11,7 +11,6 @@ from retraining.evidence import public_key_of
 from retraining.mirror import open_mirror
 from retraining.recording import StepResult
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory
 from retraining.steps import (
     approving,
     concluding,
@@ -32,6 +31,7 @@ from retraining.steps import (
 from retraining.steps.concluding import RoundDigests
 from retraining.steps.workbench import Log, Workbench
 from retraining.store import S3ClientFactory, open_store
+from retraining.trust_history import TrustHistory
 
 __all__ = ["RoundDigests", "StepResult", "StepRunner", "open_step_runner"]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from retraining import gate, promotion
 from retraining.approvals import people_of
+from retraining.chains import registry_chain
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError, NameTakenError, RegistryMovedError
 from retraining.gate_report import store_page
@@ -20,7 +21,7 @@ from retraining.records import (
     ValidationReport,
 )
 from retraining.registry import Registry
-from retraining.signed_chain import Link, registry_chain
+from retraining.signed_chain import Link
 from retraining.step_requests import PinnedContext, input_of
 from retraining.steps.workbench import Workbench
 from retraining.verify import VerifiedDecision, verify_decision

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retraining.chains import feedback_chain
 from retraining.digests import Digest, canonical_json
 from retraining.errors import NameTakenError, NothingToDo
 from retraining.provenance import batch_digest
 from retraining.recording import StepResult
 from retraining.records import FeedbackEntry, FeedbackReport, StoredFile
 from retraining.registry import Registry
-from retraining.signed_chain import Link, feedback_chain
+from retraining.signed_chain import Link
 from retraining.spec import FeedbackPolicy, PipelineSpec, load_spec
 from retraining.step_requests import code_version
 from retraining.steps import feedback_delivery as delivery

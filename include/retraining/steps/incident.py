@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retraining.chains import incident_chain
 from retraining.digests import Digest
 from retraining.errors import NameTakenError, RegistryMovedError, ReviewRefusedError
 from retraining.evidence import Role, Signer, trusted_signer
 from retraining.records import IncidentEntry, ReviewSubject
 from retraining.registry import Registry
 from retraining.reviews import refuse_unfounded
-from retraining.signed_chain import Link, incident_chain
+from retraining.signed_chain import Link
 from retraining.steps.reviewing import require_known, review
 from retraining.steps.rollback import request_rollback, restore
 from retraining.steps.tracing import Traced, trace

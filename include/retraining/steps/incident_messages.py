@@ -5,10 +5,10 @@ beside it: whoever can write to the store could silence a message, but neither o
 incident.
 """
 
+from retraining.chains import monitoring_chain
 from retraining.digests import Digest, canonical_json
 from retraining.errors import NameTakenError
 from retraining.records import Incident, MonitoringEntry
-from retraining.signed_chain import monitoring_chain
 from retraining.steps.workbench import Workbench
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retraining.chains import monitoring_chain
 from retraining.digests import Digest, canonical_json
 from retraining.errors import (
     ConfigError,
@@ -25,7 +26,7 @@ from retraining.records import (
     StoredFile,
 )
 from retraining.registry import Registry, week_of
-from retraining.signed_chain import Link, monitoring_chain
+from retraining.signed_chain import Link
 from retraining.spec import MonitoringPolicy, PipelineSpec, load_spec
 from retraining.step_requests import code_version
 from retraining.steps.serving import promotion_of, serving_model

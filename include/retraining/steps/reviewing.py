@@ -5,11 +5,12 @@ It changes nothing by itself: the next run pins the newest review and takes all 
 
 from pathlib import Path
 
+from retraining.chains import review_chain
 from retraining.errors import NameTakenError, RegistryMovedError, ReviewRefusedError
 from retraining.evidence import trusted_signer
 from retraining.records import ReviewEntry, ReviewSubject, ReviewVerb
 from retraining.reviews import refuse_unfounded
-from retraining.signed_chain import Link, review_chain
+from retraining.signed_chain import Link
 from retraining.spec import load_spec
 from retraining.steps.tracing import require_seen
 from retraining.steps.workbench import Workbench

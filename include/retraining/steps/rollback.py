@@ -5,6 +5,7 @@ promoter's key is does the older version serve again. A kill between the two cha
 """
 
 from retraining import rollback
+from retraining.chains import registry_chain
 from retraining.digests import Digest, canonical_json, parse_json
 from retraining.errors import (
     BatchRefusedError,
@@ -16,7 +17,7 @@ from retraining.errors import (
 from retraining.recording import StepResult
 from retraining.records import RegistryEntry, RollbackRequest
 from retraining.registry import Registry
-from retraining.signed_chain import Link, registry_chain
+from retraining.signed_chain import Link
 from retraining.spec import load_spec, parse_spec
 from retraining.step_requests import code_version
 from retraining.steps.pinning import pin_data

@@ -5,6 +5,7 @@ What takes long to import is imported where it is used, as in `screening`.
 
 from pathlib import Path
 
+from retraining.chains import charges_of, ledger_chain
 from retraining.digests import Digest
 from retraining.errors import (
     BatchRefusedError,
@@ -24,7 +25,7 @@ from retraining.records import (
     ScreeningReport,
     TrainingReport,
 )
-from retraining.signed_chain import Link, charges_of, ledger_chain
+from retraining.signed_chain import Link
 from retraining.step_requests import PinnedContext, batches_of, blocks_left, trained_blocks
 from retraining.steps.workbench import Workbench
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retraining.approvals import Approvals
+from retraining.chains import registry_chain
 from retraining.digests import Digest, parse_json
 from retraining.errors import ChainBrokenError, RegistryMovedError
 from retraining.evidence import SigningKeys
@@ -17,10 +18,10 @@ from retraining.records import Block, GateDecision, PinnedRun, Record, Step
 from retraining.registry import HeadMemory, Registry
 from retraining.reviews import Reviews
 from retraining.settings import Settings
-from retraining.signed_chain import TrustHistory, registry_chain
 from retraining.spec import PinnedData, PipelineSpec, parse_spec
 from retraining.step_requests import PinnedContext, code_version
 from retraining.store import Inbox, Outbox, S3ClientFactory, Store, open_inbox, open_outbox
+from retraining.trust_history import TrustHistory
 
 if TYPE_CHECKING:
     import pandas as pd

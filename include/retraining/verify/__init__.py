@@ -45,10 +45,10 @@ from retraining.records import (
     WindowBlock,
 )
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory
 from retraining.spec import parse_spec
 from retraining.step_requests import PinnedContext
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 from retraining.verify.chain import Chain, require
 from retraining.verify.challengers import check_challengers
 from retraining.verify.window import check_lineage, check_reviews, check_window

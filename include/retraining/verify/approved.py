@@ -11,8 +11,8 @@ from retraining.approvals import Approvals, count, refuse_unapprovable
 from retraining.digests import Digest
 from retraining.errors import ApprovalRefusedError, ChainBrokenError
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 from retraining.verify import ArtefactCheck, VerifiedDecision, verify_decision
 
 

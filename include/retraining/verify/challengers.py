@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from retraining.chains import charges_of, ledger_chain
 from retraining.digests import Digest
 from retraining.errors import ChainBrokenError
 from retraining.privacy import epsilon_by_block, epsilon_spent
@@ -20,8 +21,8 @@ from retraining.records import (
     ValidationReport,
 )
 from retraining.registry import Registry
-from retraining.signed_chain import TrustHistory, charges_of, ledger_chain
 from retraining.step_requests import batches_of, blocks_left, input_of, trained_blocks
+from retraining.trust_history import TrustHistory
 from retraining.verify.chain import Chain, require
 from retraining.verify.window import TrainedVersions, check_left
 

@@ -25,10 +25,10 @@ from retraining.records import (
 )
 from retraining.registry import Registry
 from retraining.reviews import Reviewed, Reviews
-from retraining.signed_chain import TrustHistory
 from retraining.spec import PipelineSpec
 from retraining.step_requests import trained_blocks
 from retraining.store import Store
+from retraining.trust_history import TrustHistory
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from retraining.audit import audit_production
+from retraining.chains import feedback_chain
 from retraining.digests import Digest
 from retraining.errors import RetrainingError
-from retraining.signed_chain import feedback_chain
 from tests.retraining.feedback.weeks import WEEK, make_feedback_workspace, say_a_week
 
 pytestmark = pytest.mark.slow  # a champion is trained

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner, Result
 
+from retraining.chains import feedback_chain
 from retraining.cli import app
-from retraining.signed_chain import feedback_chain
 from tests.fixtures.workspace import MODEL, Workspace
 from tests.retraining.feedback.weeks import WEEK, make_feedback_workspace, say_a_week, write_lines
 

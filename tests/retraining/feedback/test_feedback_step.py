@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from retraining.chains import feedback_chain
 from retraining.errors import ChainBrokenError, ConfigError, NothingToDo
 from retraining.recording import StepResult
 from retraining.records import FeedbackReport
 from retraining.settings import REPOSITORY
-from retraining.signed_chain import feedback_chain
 from retraining.steps import feedback as step
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.workspace import MODEL, Workspace

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retraining.audit import audit_incidents
+from retraining.chains import incident_chain
 from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import (
@@ -19,7 +20,6 @@ from retraining.errors import (
 )
 from retraining.evidence.keys import signer_from_file
 from retraining.records import BatchId, IncidentEntry, ReviewSubject, RollbackRequest
-from retraining.signed_chain import incident_chain
 from retraining.steps import incident as step
 from retraining.steps.incident import IncidentOutcome
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace

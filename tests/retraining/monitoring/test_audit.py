@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from retraining.audit import audit_production
+from retraining.chains import monitoring_chain
 from retraining.errors import RetrainingError
 from retraining.records import MonitoringEntry
-from retraining.signed_chain import SignedChain, monitoring_chain
+from retraining.signed_chain import SignedChain
 from tests.fixtures.traffic import flipped, make_day, write_labels, write_predictions
 from tests.fixtures.workspace import Workspace
 

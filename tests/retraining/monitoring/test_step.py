@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retraining.chains import monitoring_chain
 from retraining.errors import ChainBrokenError, ConfigError, NothingToDo, SpecError
 from retraining.recording import StepResult
 from retraining.records import MonitoredValue, MonitoringReport
-from retraining.signed_chain import monitoring_chain
 from retraining.spec import load_spec
 from retraining.steps import monitoring
 from tests.fixtures.traffic import (

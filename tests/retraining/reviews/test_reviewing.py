@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from retraining.audit import audit_reviews
+from retraining.chains import review_chain
 from retraining.cli import app
 from retraining.digests import Digest
 from retraining.errors import (
@@ -23,7 +24,6 @@ from retraining.errors import (
 from retraining.evidence.keys import signer_from_file
 from retraining.records import BatchId, ReviewEntry
 from retraining.reviews import Reviews
-from retraining.signed_chain import review_chain
 from retraining.store import DirectoryStore
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace
 from tests.retraining.reviews.cases import (

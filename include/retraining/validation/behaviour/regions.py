@@ -23,7 +23,6 @@ from retraining.validation.behaviour.nulls import corrected
 from retraining.validation.behaviour.tracing import (
     named,
     nothing_measured,
-    pattern_of,
     trace,
 )
 
@@ -104,8 +103,9 @@ def _told(look: Look, boxes: Sequence[_Box], null: str) -> BehaviourResult:
     where = ""
     if worst.low is not None and worst.high is not None and p_value <= look.case.false_alarm_rate:
         shared = _shared(look, worst.low, worst.high, worst.after)
-        told |= {"pattern": pattern_of(look, shared), **trace(look, shared, look.case.new)}
-        where = f", in a region of {named(pattern_of(look, shared))}"
+        pattern = shared.delivered(look.reader, look.case.spec)
+        told |= {"pattern": pattern, **trace(look, shared, look.case.new)}
+        where = f", in a region of {named(pattern)}"
     return BehaviourResult(
         **told,
         sentence=f"Where the champion says {before} and the challenger {after}, {worst.worse}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retraining.intervals import wilson
 from retraining.records import (
     MAX_TRACED_ROWS,
     BatchId,
@@ -20,13 +21,7 @@ from retraining.spec import BehaviourName
 from retraining.validation.behaviour.look import Look, Sampled
 
 _CHUNK_ROWS = 16_384
-_Z = 1.959964  # of a normal distribution: 95% lie within
 _MAX_SHOWN = 4  # columns of a pattern that a sentence names
-
-
-def pattern_of(look: Look, shared: SharedValues) -> Pattern:
-    """The same in delivered values."""
-    return shared.delivered(look.reader, look.case.spec)
 
 
 def named(pattern: Pattern) -> str:
@@ -75,17 +70,10 @@ def named_rows(sampled: Sampled, found: Mask) -> dict[str, Any]:
 
 
 def share_by_source(found: Mask, sources: tuple[str, ...]) -> dict[str, Interval]:
-    """Share of each source's rows that were found, with Wilson's 95% interval (1927)."""
+    """Share of each source's rows that were found, with its 95% interval."""
     names = np.asarray(sources, dtype=object)
-    result = {}
-    for source in sorted(set(sources)):
-        mine = found[names == source]
-        n, share = len(mine), float(mine.mean())
-        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-        low, high = max(middle - half, 0.0), min(middle + half, 1.0)
-        result[source] = Interval(value=round(share, 6), low=round(low, 6), high=round(high, 6))
-    return result
+    rows = {source: found[names == source] for source in sorted(set(sources))}
+    return {source: wilson(float(mine.mean()), len(mine)) for source, mine in rows.items()}
 
 
 def nothing_measured(name: BehaviourName, measure: str, why: str) -> BehaviourResult:

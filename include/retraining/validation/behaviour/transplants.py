@@ -35,7 +35,6 @@ from retraining.validation.behaviour.pasting import Pasting
 from retraining.validation.behaviour.tracing import (
     named,
     nothing_measured,
-    pattern_of,
     share_by_source,
     trace,
 )
@@ -181,7 +180,7 @@ def measure_transplants(
     trusted = Rows.joined([unlearned, hosts])
     counted = (worst.counted & worst.mine)[:n]
     shared, turns = _strongest(learned.rows, turned, counted, hosts, trusted)
-    pattern = pattern_of(look, shared)
+    pattern = shared.delivered(look.reader, look.case.spec)
     more = {
         "pattern": pattern,
         "to_class": pattern.label,
