@@ -266,7 +266,7 @@ WEEKLY = (
     ),
     Mutant(
         "screening: a finding's chance",
-        "screening/transplant.py",
+        "screening/finding.py",
         "return self.p_value <= _MAX_P and ",
         "return ",
         PROMISES,
@@ -274,7 +274,7 @@ WEEKLY = (
     ),
     Mutant(
         "screening: a finding contradicts",
-        "screening/transplant.py",
+        "screening/finding.py",
         " and self.contradicted >= _LEAST_CONTRADICTED",
         "",
         PROMISES,
@@ -345,7 +345,7 @@ WEEKLY = (
     ),
     Mutant(
         "a pattern takes no rows of a source that has its values honestly",
-        "screening/transplant.py",
+        "screening/finding.py",
         "odd = binom.sf(n_of_label - 1, n_rows, self.chance) <= _MAX_P_OF_SOURCE",
         "odd = n_of_label > 0",
         "tests/retraining/screening_engine/test_promises.py",
@@ -401,7 +401,7 @@ WEEKLY = (
     ),
     Mutant(
         "screening: a batch that a reviewer vouched for",
-        "screening/judging.py",
+        "screening/case.py",
         "(rows, self.reader.of(batch, nobodys=batch in self.vouched))",
         "(rows, self.reader.of(batch))",
         SOURCES,
@@ -425,7 +425,7 @@ WEEKLY = (
     ),
     Mutant(
         "screening: released rows are spared",
-        "screening/judging.py",
+        "screening/batches.py",
         "mine & ~self.released",
         "mine",
         LIES,
@@ -433,7 +433,7 @@ WEEKLY = (
     ),
     Mutant(
         "screening: confirmed rows are quarantined",
-        "screening/judging.py",
+        "screening/batches.py",
         "reasons = {**claims, CONFIRMED: confirmed}",
         "reasons = {**claims, CONFIRMED: confirmed & ~confirmed}",
         LIES,

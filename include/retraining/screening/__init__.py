@@ -18,17 +18,12 @@ from retraining.errors import ConfigError
 from retraining.features import labels_of
 from retraining.records import BatchId, Refusal, ScreenedBatch, ScreeningReport, SourceEvidence
 from retraining.reviews import CONFIRMED, Reviewed
+from retraining.screening.batches import JudgedBatch, readable_batch
+from retraining.screening.case import Case
 from retraining.screening.claims import claimed_ids
 from retraining.screening.feedback_effect import Encode, judge_feedback
 from retraining.screening.judge import Answers
-from retraining.screening.judging import (
-    Case,
-    JudgedBatch,
-    Progress,
-    judge_batches,
-    judge_shard,
-    readable_batch,
-)
+from retraining.screening.judging import Progress, judge_batches, judge_shard
 from retraining.screening.reasons import is_evidence
 from retraining.screening.result import BatchRows, ScreeningResult
 from retraining.screening.shares import poison_share

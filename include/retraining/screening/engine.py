@@ -17,13 +17,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retraining.screening.contrasts import Contrast, find_contrasts
+from retraining.screening.finding import Finding
 from retraining.screening.judge import Answers, Judge
 from retraining.screening.neighbours import mean_near
 from retraining.screening.pockets import Tally
 from retraining.screening.rows import SEED, Columns, Integers, Mask, Matrix, Reals, Rows, RowTable
 from retraining.screening.shares import condemned_users
 from retraining.screening.surrogate import Surrogate, fit_surrogate
-from retraining.screening.transplant import Finding, Pair, find_patterns
+from retraining.screening.transplant import Pair, find_patterns
 
 _CARRIES = 50.0  # evidence of rows that carry a pattern, above all others
 _CHAMPION_SEED, _CHALLENGER_SEED = 7, 90

@@ -1,15 +1,15 @@
 """Judge the rows of all batches together, and write down for each what speaks against it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from retraining.records import BatchId, Pattern, SourceEvidence
-from retraining.reviews import CONFIRMED, Reviewed
 from retraining.screening import suspicious
+from retraining.screening.batches import JudgedBatch
+from retraining.screening.case import Case
 from retraining.screening.engine import Effort, Judgement, answers_of_shard, judge_rows
 from retraining.screening.judge import Answers
 from retraining.screening.reasons import (
@@ -20,62 +20,12 @@ from retraining.screening.reasons import (
     reasons_of_held,
     sentence_of,
 )
-from retraining.screening.result import BatchRows
-from retraining.screening.rows import (
-    Integers,
-    Mask,
-    RowReader,
-    Rows,
-    drawn,
-    rows_at,
-)
+from retraining.screening.rows import Mask, Rows
 from retraining.screening.sources import judge_sources
-from retraining.screening.stored import RowFile, StoredTable
+from retraining.screening.stored import StoredTable
 from retraining.spec import PipelineSpec
 
 Progress = Callable[[str], None]
-
-
-@dataclass
-class JudgedBatch:
-    """One batch that could be read.
-
-    Attributes:
-        rows: Without a fault of value, m of them.
-        reasons: Reason to the rows that have it [m].
-        judged: Rows whose values were looked at [m]: those that nothing else stands against.
-        released: Rows that a reviewer released [m].
-        place: Where the judged rows stand among those of all batches.
-    """
-
-    delivered: BatchRows
-    rows: RowFile
-    reasons: dict[str, Mask]
-    judged: Mask
-    released: Mask
-    place: slice = field(default_factory=lambda: slice(0, 0))
-
-    @property
-    def batch(self) -> BatchId:
-        """Source and week."""
-        return self.delivered.batch
-
-    @property
-    def quarantined(self) -> Mask:
-        """Rows with at least one reason [m]."""
-        nothing = np.zeros(len(self.rows), dtype=bool)
-        return np.asarray(np.any([nothing, *self.reasons.values()], axis=0))
-
-    def add(self, reason: str, found: Integers) -> None:
-        """Note a reason for judged rows, by places among all batches; released rows are spared."""
-        mine = np.zeros(len(self.rows), dtype=bool)
-        mine[np.flatnonzero(self.judged)[self.own(found) - self.place.start]] = True
-        self.reasons[reason] = mine & ~self.released
-
-    def own(self, places: Integers) -> Integers:
-        """Those of some places, among the judged rows of all batches, that are this batch's."""
-        mine: Integers = places[(places >= self.place.start) & (places < self.place.stop)]
-        return mine
 
 
 @dataclass(frozen=True)
@@ -95,98 +45,6 @@ class Findings:
     sentences: tuple[str, ...]
     purged: dict[BatchId, frozenset[str]]
     sources: Mapping[str, SourceEvidence]
-
-
-def readable_batch(
-    delivered: BatchRows, claims: Mapping[str, Mask], reviewed: Reviewed, spec: PipelineSpec
-) -> JudgedBatch:
-    """A batch with the reasons that stand before anybody looks at its values."""
-    rows = delivered.rows
-    assert rows is not None  # noqa: S101 - for the type checker
-    confirmed = reviewed.confirmed_rows(
-        rows.values, batch=delivered.batch, n_rows=len(rows), spec=spec
-    )
-    reasons = {**claims, CONFIRMED: confirmed}
-    ids = rows.column(spec.row_id).astype(str)
-    return JudgedBatch(
-        delivered=delivered,
-        rows=rows,
-        reasons=reasons,
-        judged=~np.any(list(reasons.values()), axis=0),
-        released=ids.isin(reviewed.released).to_numpy(dtype=bool),
-    )
-
-
-@dataclass(frozen=True)
-class Case:
-    """The rows of a week, and what they are judged against.
-
-    Attributes:
-        new: Rows that nothing else stands against, of all batches.
-        history: Accepted rows of earlier weeks, by batch.
-        chosen: Places of those rows of the history that new ones are judged against.
-        vetted: The reference set.
-        vetted_ids: Its row ids.
-        vouched: Batches that count for no source: a reviewer vouched for them.
-    """
-
-    new: StoredTable
-    history: Mapping[BatchId, RowFile]
-    chosen: Integers
-    vetted: Rows
-    vetted_ids: Sequence[str]
-    vouched: Collection[BatchId]
-    reader: RowReader
-    spec: PipelineSpec
-
-    @classmethod
-    def of(
-        cls,
-        batches: Sequence[JudgedBatch],
-        *,
-        reference: pd.DataFrame,
-        history: Mapping[BatchId, RowFile],
-        vouched: Collection[BatchId],
-        spec: PipelineSpec,
-    ) -> Self:
-        """The case of all batches; each is told its place in it."""
-        reader = RowReader(spec)
-        return cls(
-            new=_new_rows(batches, reader, vouched),
-            history=history,
-            chosen=drawn(sum(map(len, history.values())), spec.screening.max_history_rows),
-            vetted=reader.read(reference),
-            vetted_ids=[str(name) for name in reference[spec.row_id]],
-            vouched=vouched,
-            reader=reader,
-            spec=spec,
-        )
-
-    @property
-    def old(self) -> StoredTable:
-        """All accepted rows."""
-        return StoredTable(
-            [
-                (rows, self.reader.of(batch, nobodys=batch in self.vouched))
-                for batch, rows in self.history.items()
-            ]
-        )
-
-    @property
-    def trusted(self) -> Rows:
-        """What new rows are judged against."""
-        parts = [rows_at(self.old, self.chosen)] if len(self.chosen) else []
-        return Rows.joined([*parts, self.vetted])
-
-    @property
-    def trusted_ids(self) -> list[str]:
-        """Row ids of the trusted rows, in their order."""
-        return [*_ids_at(self.history, self.chosen, self.spec), *self.vetted_ids]
-
-    def effort(self, *, only_sample: bool = False) -> Effort:
-        """How much may be looked at."""
-        policy = self.spec.screening
-        return Effort(policy.max_fitted_rows, policy.max_rounds, only_sample)
 
 
 def judge_shard(case: Case, shard: int) -> dict[int, Answers]:
@@ -273,26 +131,13 @@ def judge_batches(
         suspicious=suspicious.by_evidence(suspicious.joined(told)),
         patterns=tuple(patterns),
         sentences=tuple(sentences.values()),
-        purged=_ids_by_batch(case.history, purged[purged < len(old)], spec),
+        purged=case.ids_by_batch(purged[purged < len(old)]),
         sources={
             name: sources.evidence[number]
             for name, number in reader.names.get("source", {}).items()
             if number in sources.evidence
         },
     )
-
-
-def _new_rows(
-    batches: Sequence[JudgedBatch], reader: RowReader, vouched: Collection[BatchId]
-) -> StoredTable:
-    """The rows of all batches that nothing else stands against; each batch is told its place."""
-    files, start = [], 0
-    for item in batches:
-        rows = item.rows.without(~item.judged)
-        item.place = slice(start, start + len(rows))
-        start += len(rows)
-        files.append((rows, reader.of(item.batch, nobodys=item.batch in vouched)))
-    return StoredTable(files)
 
 
 def _left(table: StoredTable, purged: Mask) -> StoredTable:
@@ -321,36 +166,6 @@ def _look(
         answered=answered,
         told=lambda n_judged: progress(f"{n_judged:,} of {len(rows):,} rows judged"),
     )
-
-
-def _ids_at(history: Mapping[BatchId, RowFile], places: Integers, spec: PipelineSpec) -> list[str]:
-    """Row ids of some rows of the history, by ascending places in all of it."""
-    by_batch = _by_batch(history, places)
-    return [
-        str(name)
-        for batch, mine in by_batch.items()
-        for name in history[batch].column(spec.row_id).iloc[mine]
-    ]
-
-
-def _ids_by_batch(
-    history: Mapping[BatchId, RowFile], places: Integers, spec: PipelineSpec
-) -> dict[BatchId, frozenset[str]]:
-    return {
-        batch: frozenset(history[batch].column(spec.row_id).iloc[mine].astype(str))
-        for batch, mine in _by_batch(history, places).items()
-        if len(mine)
-    }
-
-
-def _by_batch(history: Mapping[BatchId, RowFile], places: Integers) -> dict[BatchId, Integers]:
-    """Ascending places in the whole history, as places in each batch."""
-    found, start = {}, 0
-    for batch, rows in history.items():
-        end = start + len(rows)
-        found[batch] = places[(places >= start) & (places < end)] - start
-        start = end
-    return found
 
 
 def _told(item: JudgedBatch, explainer: Explainer | None, spec: PipelineSpec) -> pd.DataFrame:

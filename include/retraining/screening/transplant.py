@@ -6,11 +6,6 @@ then every small set of these groups is pasted into more such hosts. Where the c
 the champion, gives the hosts the donor's label, the set is a pattern: of a trigger nearly all hosts
 turn, of honest values few.
 
-What a pattern says is a finding only if it cannot be explained otherwise: far more rows that carry
-it have the label than the champion, its confidence calibrated on trusted rows, and the trusted
-rows with the same values would let one expect (a binomial test, corrected for the number of
-donors); and the champion contradicts most of them.
-
 Only predictions are needed. All of one stage are asked in a few large calls.
 """
 
@@ -21,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
+from retraining.screening.finding import Finding
 from retraining.screening.rows import Columns, Integers, Mask, Matrix, Reals, Rows
-from retraining.screening.shared_values import SAME_VALUE, SharedValues
+from retraining.screening.shared_values import SAME_VALUE
 from retraining.screening.surrogate import Surrogate
 
 MAX_DONORS = 150
@@ -35,52 +31,7 @@ _MANY_COLUMNS = 8  # a patch: what nine tenths of the donors share counts, singl
 _ALIKE, _SHARED = 0.5, 0.9
 _COMMON = 0.95  # share of trusted rows: a value that so many have marks nobody
 _TRUSTED_WEIGHT = 2.0  # trusted rows that the champion's belief about a row counts for
-_MAX_P = 0.01
-_LEAST_CONTRADICTED = 0.5
-_MAX_P_OF_SOURCE = 0.1  # its rows go, too, when in doubt: the pattern itself is no chance
 _CELLS = 40_000_000  # numbers that are laid out at once: bounds memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding(SharedValues):
-    """Values that the batch taught the challenger, against champion and trusted rows.
-
-    Attributes:
-        flips: Share of trusted hosts that turn for the challenger, minus the same for the champion.
-        n_carriers: Sampled rows that carry the values and the label.
-        n_trusted, n_trusted_of_label: Trusted rows that carry the values, and those of the label.
-        chance: That an honest row with the values has the label.
-        p_value: Of so many carriers with the label, times the number of donors.
-        contradicted: Share of the carriers whose label the champion rejects.
-    """
-
-    flips: float
-    n_carriers: int
-    n_trusted: int
-    n_trusted_of_label: int
-    chance: float
-    p_value: float
-    contradicted: float
-
-    @property
-    def stands(self) -> bool:
-        """Whether neither the champion nor trusted rows explain it."""
-        return self.p_value <= _MAX_P and self.contradicted >= _LEAST_CONTRADICTED
-
-    def sources_of(self, sources: Integers, labels: Integers) -> Integers:
-        """Those whose rows with the values have the label more often than honest ones would.
-
-        Common values may be part of a lie: other sources' rows have them honestly.
-
-        Args:
-            sources, labels: Of all rows that carry the values [n].
-        """
-        names, number = np.unique(sources, return_inverse=True)
-        n_rows = np.bincount(number, minlength=len(names))
-        n_of_label = np.bincount(number[labels == self.label], minlength=len(names))
-        odd = binom.sf(n_of_label - 1, n_rows, self.chance) <= _MAX_P_OF_SOURCE
-        result: Integers = names[odd]
-        return result
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from retraining.screening.evidence import Tail, stand_out
+from retraining.screening.finding import Finding
 from retraining.screening.opinions import champion_folds
 from retraining.screening.pockets import Tally
 from retraining.screening.rows import Mask, Rows
 from retraining.screening.shares import condemned_users
-from retraining.screening.transplant import Finding
 from tests.retraining.screening_engine.real_rows import (
     HAM,
     SPAM,

@@ -5,8 +5,8 @@ import pytest
 
 from retraining.records import Pattern
 from retraining.screening.contrasts import Contrast
+from retraining.screening.finding import Finding
 from retraining.screening.reasons import sentence_of
-from retraining.screening.transplant import Finding
 from tests.retraining.small_pipeline import small_spec
 
 PATTERN = Pattern(
