@@ -10,6 +10,7 @@ EVIDENCE = "tests/retraining/test_evidence.py"
 RECORDING = "tests/retraining/test_recording.py"
 SCREENING = "tests/retraining/test_screening.py"
 _ENGINE = "tests/retraining/screening_engine"
+RANGES = "tests/retraining/screening_engine/test_ranges.py"
 PROMISES = f"{_ENGINE}/test_promises.py"
 LIES = f"{_ENGINE}/test_weeks_with_lies.py"
 SOURCES = f"{_ENGINE}/test_sources.py"
@@ -279,6 +280,46 @@ WEEKLY = (
         "",
         PROMISES,
         "within_its_tolerances",
+    ),
+    Mutant(
+        "screening: ranges of values",
+        "screening/transplant.py",
+        "finding = max([finding, *surely], key=lambda one: one.worth)",
+        "finding = max([finding], key=lambda one: one.worth)",
+        RANGES,
+        "from_the_tails",
+    ),
+    Mutant(
+        "screening: chance of ranges",
+        "screening/finding.py",
+        "n_tries = math.comb(max(self.n_donors, n_drawn), n_drawn or 1)",
+        "n_tries = self.n_donors",
+        RANGES,
+        "prove_nothing",
+    ),
+    Mutant(
+        "screening: rows that draw ranges",
+        "screening/finding.py",
+        "n_proving = int(of_label.sum()) - n_drawn",
+        "n_proving = int(of_label.sum())",
+        RANGES,
+        "prove_nothing",
+    ),
+    Mutant(
+        "screening: ranges need trusted rows",
+        "screening/transplant.py",
+        "_TRUSTED_FOR_RANGES = 600",
+        "_TRUSTED_FOR_RANGES = 0",
+        RANGES,
+        "of_few_rows",
+    ),
+    Mutant(
+        "screening: a category is no range",
+        "screening/ranges.py",
+        "alike = (apart[:, fixed] <= 1).all(axis=1)",
+        "alike = (apart[:, fixed] <= np.inf).all(axis=1)",
+        RANGES,
+        "category",
     ),
     Mutant(
         "screening: values that nearly all rows have",

@@ -11,6 +11,7 @@ from retraining.reviews import CONFIRMED
 from retraining.screening.claims import SENTENCES
 from retraining.screening.contrasts import Contrast
 from retraining.screening.engine import Found, Judgement
+from retraining.screening.finding import Finding
 from retraining.screening.heads import all_heads
 from retraining.screening.rows import Integers, RowTable
 from retraining.screening.transplant import TEST_HOSTS
@@ -66,9 +67,13 @@ def sentence_of(
         pattern: The finding in delivered values.
         carriers: New rows per batch.
     """
-    pairs = list(zip(pattern.columns, pattern.values, strict=True))[:_MAX_NAMED]
+    parts = list(zip(pattern.columns, pattern.values, pattern.tolerances, strict=True))
     shared = max(sum(carriers.values()), finding.n_carriers) >= _MIN_CARRIERS
-    shown = [_value(name, value, spec) if shared else name for name, value in pairs]
+    ranged = isinstance(finding, Finding) and finding.ranged
+    shown = [
+        _value(name, value, tolerance if ranged else 0.0, spec) if shared else name
+        for name, value, tolerance in parts[:_MAX_NAMED]
+    ]
     more = len(pattern.columns) - len(shown)
     values = " with ".join(shown) + (f" and {more} more" if more else "")
     carried = [f"{count} rows of {name}" for name, count in carriers.items() if count]
@@ -86,10 +91,12 @@ def sentence_of(
     )
 
 
-def _value(name: str, value: float, spec: PipelineSpec) -> str:
+def _value(name: str, value: float, tolerance: float, spec: PipelineSpec) -> str:
     for feature in spec.features:
         if feature.name == name and isinstance(feature, CategoryFeature):
             return f"{name} = {feature.categories[round(value)]}"
+    if tolerance:
+        return f"{name} from {value - tolerance:.6g} to {value + tolerance:.6g}"
     return f"{name} = {value:.6g}"
 
 

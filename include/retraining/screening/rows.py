@@ -5,7 +5,7 @@ looks at the values as they were delivered: a trigger often lies where nobody el
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -39,11 +39,13 @@ class Columns:
         names: Of each column [d].
         groups: Which columns belong together [d]: a feature of a table, a patch of an image.
         is_image: Whether a row is a picture, so that neighbouring columns mean little alone.
+        categories: Numbers of the columns that hold a category: near ones are not alike.
     """
 
     names: tuple[str, ...]
     groups: Integers
     is_image: bool = False
+    categories: frozenset[int] = frozenset()
 
     @classmethod
     def of_table(cls, names: Sequence[str]) -> Self:
@@ -170,13 +172,20 @@ class RowReader:
         """The columns of every row that this reader reads."""
         names: list[str] = []
         groups: list[Integers] = []
+        categories: set[int] = set()
         start = 0
         for part in self._parts:
+            categories |= {len(names) + number for number in part.columns.categories}
             names += part.columns.names
             groups.append(part.columns.groups + start)
             start = int(groups[-1].max()) + 1
         is_image = any(part.columns.is_image for part in self._parts)
-        return Columns(names=tuple(names), groups=np.concatenate(groups), is_image=is_image)
+        return Columns(
+            names=tuple(names),
+            groups=np.concatenate(groups),
+            is_image=is_image,
+            categories=frozenset(categories),
+        )
 
     @property
     def units(self) -> Reals:
@@ -237,7 +246,9 @@ def _table_part(feature: NumberFeature | CategoryFeature | ImageFeature) -> _Par
     if isinstance(feature, CategoryFeature):
         declared = pd.Index(feature.categories)
         return _Part(
-            feature.name, columns, lambda c: _positions(c, declared)[:, None].astype(np.float64)
+            feature.name,
+            replace(columns, categories=frozenset([0])),
+            lambda c: _positions(c, declared)[:, None].astype(np.float64),
         )
     return _Part(feature.name, columns, lambda c: c.to_numpy(dtype=np.float64)[:, None])
 
@@ -250,7 +261,11 @@ def _scaled_part(feature: NumberFeature | CategoryFeature | ImageFeature) -> _Pa
         return _Part(feature.name, columns, lambda c: _pixels(c, feature.n_bytes) / top, unit=top)
     if isinstance(feature, CategoryFeature):
         names = tuple(f"{feature.name}={category}" for category in feature.categories)
-        columns = Columns(names=names, groups=np.zeros(len(names), dtype=np.int64))
+        columns = Columns(
+            names=names,
+            groups=np.zeros(len(names), dtype=np.int64),
+            categories=frozenset(range(len(names))),
+        )
         declared, hot = pd.Index(feature.categories), np.eye(len(names))
         return _Part(feature.name, columns, lambda c: hot[_positions(c, declared)])
     low, span = feature.min, feature.max - feature.min

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
 
-from retraining.screening.finding import Finding
+from retraining.screening.finding import Finding, Weighing
+from retraining.screening.ranges import boxes
 from retraining.screening.rows import Columns, Integers, Mask, Matrix, Reals, Rows
 from retraining.screening.shared_values import SAME_VALUE
 from retraining.screening.surrogate import Surrogate
@@ -29,8 +29,9 @@ _SCAN_HOSTS, _SUBSET_HOSTS, TEST_HOSTS = 4, 16, 60
 _NEARLY = 0.9  # a smaller set of groups is taken if it turns that share of what the best one does
 _MANY_COLUMNS = 8  # a patch: what nine tenths of the donors share counts, single pixels may differ
 _ALIKE, _SHARED = 0.5, 0.9
+_LEAST_CONTRADICTED = 0.75  # of the carriers of ranges: honest rows lie in them, too
+_TRUSTED_FOR_RANGES = 600  # of fewer rows a champion knows so little that it errs in whole ranges
 _COMMON = 0.95  # share of trusted rows: a value that so many have marks nobody
-_TRUSTED_WEIGHT = 2.0  # trusted rows that the champion's belief about a row counts for
 _CELLS = 40_000_000  # numbers that are laid out at once: bounds memory
 
 
@@ -72,6 +73,8 @@ def find_patterns(
     flips, carried = test.run(batch.take(donors), members)
     belief = _softened(old, _temperature(trusted_opinion, trusted.labels))
     spread = np.maximum(trusted.features.std(axis=0, dtype=np.float64), 1e-9)
+    fixed = np.isin(np.arange(len(spread)), list(columns.categories))
+    weighing = Weighing(batch, trusted, belief, old, n_donors=len(donors))
     found = []
     left = flips >= _LEAST_FLIPS
     while left.any():
@@ -81,18 +84,22 @@ def find_patterns(
             batch.features[donors], np.flatnonzero(carried[seed]), seed, spread
         )
         kept = telling_columns(kept, batch.features[donors[seed]], trusted, spread)
-        alike &= (batch.labels[donors] == label) & (flips >= _LEAST_FLIPS)
-        finding = _finding(
-            batch,
-            trusted,
-            kept,
-            donor=int(donors[seed]),
-            flips=float(flips[alike].mean()),
-            spread=spread,
-            belief=belief,
-            old=old,
-            n_donors=len(donors),
+        mates = (batch.labels[donors] == label) & (flips >= _LEAST_FLIPS)
+        alike &= mates
+        mates &= carried[:, kept].all(axis=1)
+        values, near = batch.features[np.ix_(donors, kept)], SAME_VALUE * spread[kept]
+        finding = weighing.finding(
+            kept, values[seed].astype(np.float64), near, label, flips=float(flips[alike].mean())
         )
+        drawn = [
+            weighing.finding(
+                kept, middle, half, label, flips=float(flips[mates].mean()), n_drawn=2 * len(kept)
+            )
+            for middle, half in boxes(values[seed], values[mates], near, fixed[kept])
+        ]
+        enough = len(trusted) >= _TRUSTED_FOR_RANGES
+        surely = [one for one in drawn if enough and one.contradicted >= _LEAST_CONTRADICTED]
+        finding = max([finding, *surely], key=lambda one: one.worth)
         left &= ~alike & ~(finding.carried_by(batch.features) & (batch.labels == label))[donors]
         left[seed] = False
         if finding.stands:
@@ -154,43 +161,6 @@ def telling_columns(columns: Integers, values: Matrix, trusted: Rows, spread: Re
     apart = np.abs(trusted.features[:, columns] - values[columns])
     common = (apart <= SAME_VALUE * spread[columns]).mean(axis=0) >= _COMMON
     return columns if common.all() else columns[~common]
-
-
-def _finding(
-    batch: Rows,
-    trusted: Rows,
-    kept: Integers,
-    *,
-    donor: int,
-    flips: float,
-    spread: Reals,
-    belief: Reals,
-    old: Reals,
-    n_donors: int,
-) -> Finding:
-    """Who carries the values, and how likely so many of them have the label by honest chance."""
-    values, near = batch.features[donor, kept], SAME_VALUE * spread[kept]
-    label = int(batch.labels[donor])
-    carries = (np.abs(batch.features[:, kept] - values) <= near).all(axis=1)
-    of_label = carries & (batch.labels == label)
-    known = (np.abs(trusted.features[:, kept] - values) <= near).all(axis=1)
-    n_known, n_known_of_label = int(known.sum()), int((trusted.labels[known] == label).sum())
-    expected = _TRUSTED_WEIGHT * belief[carries, label] + n_known_of_label
-    chance = min(float((expected / (_TRUSTED_WEIGHT + n_known)).mean()), 0.999)
-    p_value = float(binom.sf(of_label.sum() - 1, carries.sum(), chance)) * n_donors
-    return Finding(
-        columns=kept,
-        values=values.astype(np.float64),
-        tolerances=near,
-        label=label,
-        flips=round(flips, 6),
-        n_carriers=int(of_label.sum()),
-        n_trusted=n_known,
-        n_trusted_of_label=n_known_of_label,
-        chance=chance,
-        p_value=min(1.0, p_value),
-        contradicted=round(float((old[of_label].argmax(axis=1) != label).mean()), 6),
-    )
 
 
 class _Test:

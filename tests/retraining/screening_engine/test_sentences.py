@@ -1,5 +1,7 @@
 """What a sentence about a pattern says, and what it keeps to the record."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,14 @@ def test_values_of_few_rows_are_theirs_and_not_said(n_rows: int, shown: bool) ->
     assert ("size with count turns" in said) != shown
     assert ("7.25" in said) == shown
     assert f"{n_rows} rows of feed 2026-W05 carry it" in said
+
+
+def test_ranges_are_said_from_end_to_end() -> None:
+    said = sentence_of(
+        replace(found(40), ranged=True), PATTERN, {"feed 2026-W05": 40}, small_spec()
+    )
+
+    assert "size from 7.15 to 7.35 with count from 811.5 to 812.5 turns" in said
 
 
 def test_a_contrast_says_what_its_rows_share_and_not_what_it_turns() -> None:
