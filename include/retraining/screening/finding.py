@@ -111,10 +111,8 @@ class Weighing:
         carries = shared.carried_by(self.batch.features)
         known = shared.carried_by(self.trusted.features)
         of_label = carries & (self.batch.labels == label)
-        n_known, n_known_of_label = (
-            int(known.sum()),
-            int((self.trusted.labels[known] == label).sum()),
-        )
+        n_known = int(known.sum())
+        n_known_of_label = int((self.trusted.labels[known] == label).sum())
         expected = _TRUSTED_WEIGHT * self.belief[carries, label] + n_known_of_label
         chance = min(float((expected / (_TRUSTED_WEIGHT + n_known)).mean()), 0.999)
         n_tries = math.comb(max(self.n_donors, n_drawn), n_drawn or 1)

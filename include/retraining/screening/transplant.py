@@ -75,6 +75,7 @@ def find_patterns(
     spread = np.maximum(trusted.features.std(axis=0, dtype=np.float64), 1e-9)
     fixed = np.isin(np.arange(len(spread)), list(columns.categories))
     weighing = Weighing(batch, trusted, belief, old, n_donors=len(donors))
+    enough = len(trusted) >= _TRUSTED_FOR_RANGES
     found = []
     left = flips >= _LEAST_FLIPS
     while left.any():
@@ -91,14 +92,14 @@ def find_patterns(
         finding = weighing.finding(
             kept, values[seed].astype(np.float64), near, label, flips=float(flips[alike].mean())
         )
+        ranges = boxes(values[seed], values[mates], near, fixed[kept]) if enough else ()
         drawn = [
             weighing.finding(
                 kept, middle, half, label, flips=float(flips[mates].mean()), n_drawn=2 * len(kept)
             )
-            for middle, half in boxes(values[seed], values[mates], near, fixed[kept])
+            for middle, half in ranges
         ]
-        enough = len(trusted) >= _TRUSTED_FOR_RANGES
-        surely = [one for one in drawn if enough and one.contradicted >= _LEAST_CONTRADICTED]
+        surely = [one for one in drawn if one.contradicted >= _LEAST_CONTRADICTED]
         finding = max([finding, *surely], key=lambda one: one.worth)
         left &= ~alike & ~(finding.carried_by(batch.features) & (batch.labels == label))[donors]
         left[seed] = False
