@@ -12,6 +12,7 @@ SCREENING = "tests/retraining/test_screening.py"
 _ENGINE = "tests/retraining/screening_engine"
 RANGES = "tests/retraining/screening_engine/test_ranges.py"
 PROMISES = f"{_ENGINE}/test_promises.py"
+POCKETS = f"{_ENGINE}/test_pockets.py"
 LIES = f"{_ENGINE}/test_weeks_with_lies.py"
 SOURCES = f"{_ENGINE}/test_sources.py"
 SHARDS = "tests/retraining/test_shards.py"
@@ -399,6 +400,38 @@ WEEKLY = (
         "findings",
         "tests/retraining/screening_engine/test_contrasts.py",
         "nobody_contradicts",
+    ),
+    Mutant(
+        "screening: a pocket of few rows by chance",
+        "screening/pockets.py",
+        "(n_striking - expected * n - _SURELY * deviation)",
+        "(n_striking - expected * n)",
+        POCKETS,
+        "few_odd_rows",
+    ),
+    Mutant(
+        "screening: the same class of other sources speaks for a class",
+        "screening/pockets.py",
+        "np.maximum(elsewhere, usual[odd.labels[known]])",
+        "usual[odd.labels[known]]",
+        POCKETS,
+        "in_every_source",
+    ),
+    Mutant(
+        "screening: trusted rows of its class speak for a class",
+        "screening/pockets.py",
+        "np.maximum(elsewhere, usual[odd.labels[known]])",
+        "elsewhere",
+        POCKETS,
+        "trusted_rows_are_as_odd",
+    ),
+    Mutant(
+        "screening: company speaks against a row",
+        "screening/engine.py",
+        "np.minimum(company, honest_share(near))",
+        "honest_share(near)",
+        POCKETS,
+        "ring",
     ),
     Mutant(
         "screening: condemned users by chance",

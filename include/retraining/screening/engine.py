@@ -20,7 +20,7 @@ from retraining.screening.contrasts import Contrast, find_contrasts
 from retraining.screening.finding import Finding
 from retraining.screening.judge import Answers, Judge
 from retraining.screening.neighbours import mean_near
-from retraining.screening.pockets import Tally
+from retraining.screening.pockets import Tally, honest_share, usual_share
 from retraining.screening.rows import SEED, Columns, Integers, Mask, Matrix, Reals, Rows, RowTable
 from retraining.screening.shares import condemned_users
 from retraining.screening.surrogate import Surrogate, fit_surrogate
@@ -117,12 +117,13 @@ def judge_rows(
         odd, order, tally = _asked(judge, table, n_classes, effort, answered or {}, told)
         p_value = judge.evidence.p_values(odd.evidence, odd.scores)
         held = tally.stand_out(p_value, odd.sources, false_discovery_rate)
-        share = np.zeros(len(held))
+        usual = usual_share(judge.trusted_p_values(), trusted.labels, n_classes)
+        company = tally.company(odd, p_value, usual)
         for _ in range(_POCKET_ROUNDS):
             near = mean_near(_marks(judge, odd.places[held]), odd.near)
-            share = tally.share_of_pocket(near, odd, held)
-            held = tally.stand_out(p_value * (1 - share), odd.sources, false_discovery_rate)
-        order[odd.places] = odd.evidence - np.log1p(-share)
+            factor = np.minimum(company, honest_share(near))
+            held = tally.stand_out(p_value * factor, odd.sources, false_discovery_rate)
+        order[odd.places] = odd.evidence - np.log(factor)
         findings = _patterns(judge, order, odd.places[held], columns, n_classes, effort.rounds)
         carriers = _carriers(table, judge, findings)
         for places in carriers:

@@ -130,6 +130,11 @@ class Judge:
             order=order.astype(np.float32),
         )
 
+    def trusted_p_values(self) -> Reals:
+        """Of each trusted row the share of all of them with as much evidence."""
+        of_trusted = self._of_pool[self.opinions.n_sample :]
+        return self.evidence.p_values(self.evidence.of_trusted, of_trusted)
+
     def gap(self, places: Integers, rows: Rows) -> Reals:
         """What the week taught the challenger about the own label of each row [m], in nats."""
         in_pool = self._in_pool(places)

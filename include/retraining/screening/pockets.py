@@ -1,9 +1,15 @@
-"""Where much was found, look more strictly: among like rows, of one user, of one source.
+"""Where much was found, look more strictly: among like rows, of one user, of a source's class.
 
-Poison comes in pockets, honest mistakes do not. A row whose neighbours, user or source were found
-to lie needs less evidence of its own: its p-value counts as if multiplied by the share of honest
-rows around it, before the procedure of Benjamini and Hochberg (structure-adaptive: Li and Barber,
-"Multiple testing with the structure-adaptive Benjamini-Hochberg algorithm", JRSS B 2019).
+Poison comes in pockets, honest mistakes do not. A row in bad company needs less evidence of its
+own: its p-value is multiplied by what the company says, before the procedure of Benjamini and
+Hochberg.
+
+* *Like rows*: by the share of honest rows among its neighbours (structure-adaptive: Li and Barber,
+  "Multiple testing with the structure-adaptive Benjamini-Hochberg algorithm", JRSS B 2019).
+* *Its user, and its class of its source*: by the odds of a lie there, against the odds anywhere
+  (locally adaptive weights: Cai, Sun and Xia, "LAWS", JASA 2022, section 2). Few of a ring's rows
+  stand out by themselves, so lies are estimated from *striking* rows: those surely beyond what
+  chance, trusted rows of the class and the same class of other sources would show.
 
 Only odd rows can be held, and only of these something is known; of all rows, how many there are.
 """
@@ -16,9 +22,11 @@ from retraining.screening.evidence import stand_out
 from retraining.screening.judge import Answers
 from retraining.screening.rows import Integers, Mask, Reals, Rows
 
-_MOST = 0.9  # share of lies that is believed of any pocket: no row is held for its company alone
-# Honest rows that a user, or a source's class, is given in advance: one lie proves no pocket.
-_USER_CREDIT, _SOURCE_CREDIT = 5, 20
+STRIKING = 0.05  # share of trusted rows with as much evidence
+_ANYWHERE, _MOST = 0.05, 0.9  # share of lies of no pocket, and the largest believed of any
+_CREDIT = 5  # honest rows that a group is given in advance: one lie proves no pocket
+_PRIOR_ROWS = 20  # that a class is given, striking as often as chance has it
+_SURELY = 2.0  # standard deviations beyond what is expected
 
 
 @dataclass
@@ -49,22 +57,29 @@ class Tally:
         """Users who are known by name."""
         return int(np.count_nonzero(self._users[1:]))
 
-    def share_of_pocket(self, near: Reals, odd: Answers, held: Mask) -> Reals:
-        """Share of held rows around each odd row [c]: the largest of neighbours, user and class.
+    def company(self, odd: Answers, p_values: Reals, usual: Reals) -> Reals:
+        """What the p-value of each odd row is multiplied by for its user and class [c], up to 1.
 
         Args:
-            near: Share among each row's nearest rows of the same label [c].
-            held: Odd rows that are held [c].
+            p_values: Of the odd rows [c].
+            usual: What `usual_share` found [k].
         """
-        share = near.copy()
+        striking = p_values <= STRIKING
+        lies = np.zeros(len(striking))
         known = odd.users >= 0
-        if known.any():
-            users = odd.users[known]
-            of_user = _share(users, self.of_users(users), held[known], _USER_CREDIT)
-            share[known] = np.maximum(share[known], of_user)
-        classes = self._class_of(odd.sources, odd.labels)
-        of_class = _share(classes, self._classes[classes], held, _SOURCE_CREDIT)
-        return np.minimum(np.maximum(share, of_class), _MOST)
+        users = odd.users[known]
+        lies[known] = _lies(users, striking[known], self.of_users(users), STRIKING)
+        known = odd.sources >= 0
+        classes = self._class_of(odd.sources, odd.labels)[known]
+        elsewhere = self._striking_elsewhere(classes, striking[known], odd.labels[known])
+        of_class = _lies(
+            classes,
+            striking[known],
+            self._classes[classes],
+            np.maximum(elsewhere, usual[odd.labels[known]]),
+        )
+        lies[known] = np.maximum(lies[known], of_class)
+        return _odds(_ANYWHERE) / _odds(lies.clip(_ANYWHERE, _MOST))
 
     def stand_out(self, p_values: Reals, sources: Integers, rate: float) -> Mask:
         """Odd rows that stand out among all rows of their source [c], at that false discovery rate.
@@ -76,6 +91,18 @@ class Tally:
             members = sources == source
             found[members] = stand_out(p_values[members], rate, n_tests=self.of_source(int(source)))
         return found
+
+    def _striking_elsewhere(self, classes: Integers, striking: Mask, labels: Integers) -> Reals:
+        """Share of striking rows among those of the same label in other sources [m]."""
+        here = np.bincount(classes[striking], minlength=len(self._classes))
+        elsewhere = self._of_labels(here)[labels] - here[classes]
+        n_rows = self._of_labels(self._classes)[labels] - self._classes[classes]
+        return _largest_share(elsewhere, n_rows)
+
+    def _of_labels(self, of_classes: Integers) -> Integers:
+        """Sums over all sources [k], of counts per source and class."""
+        labels = np.arange(len(of_classes)) % self.n_classes
+        return np.bincount(labels, of_classes, self.n_classes).astype(np.int64)
 
     def _class_of(self, sources: Integers, labels: Integers) -> Integers:
         return (sources + 1) * self.n_classes + labels
@@ -90,9 +117,36 @@ def _added(counts: Integers, groups: Integers) -> Integers:
     return total
 
 
-def _share(groups: Integers, n_rows: Integers, held: Mask, credit: int) -> Reals:
-    """Share of held rows among the others of each row's group [m]."""
+def honest_share(lies: Reals) -> Reals:
+    """What a p-value is multiplied by where that share of the like rows is held [c]."""
+    return 1 - np.minimum(lies, _MOST)
+
+
+def usual_share(p_values: Reals, labels: Integers, n_classes: int) -> Reals:
+    """Share of striking rows among trusted ones of each class [k], from p-values and labels."""
+    n_striking = np.bincount(labels[p_values <= STRIKING], minlength=n_classes)
+    return _largest_share(n_striking, np.bincount(labels, minlength=n_classes))
+
+
+def _largest_share(n_striking: Integers, n_rows: Integers) -> Reals:
+    """The largest share that such counts are likely to come from, at least what chance has."""
+    n = n_rows + _PRIOR_ROWS
+    share: Reals = (n_striking + STRIKING * _PRIOR_ROWS) / n
+    return np.maximum(share + _SURELY * np.sqrt(share * (1 - share) / n), STRIKING)
+
+
+def _lies(groups: Integers, striking: Mask, n_rows: Integers, expected: Reals | float) -> Reals:
+    """Share of rows surely beyond the expected share of striking ones, in each row's group [m].
+
+    The row itself does not count.
+    """
     _, group = np.unique(groups, return_inverse=True)
-    n_held = np.bincount(group, held)[group] - held
-    result: Reals = n_held / (n_rows - 1 + credit)
+    n_striking = np.bincount(group, striking)[group] - striking
+    n = n_rows - 1
+    deviation = np.sqrt(expected * (1 - np.asarray(expected)) * n)
+    result: Reals = (n_striking - expected * n - _SURELY * deviation) / (n + _CREDIT)
     return result
+
+
+def _odds(share: Reals | float) -> Reals:
+    return np.asarray(share / (1 - np.asarray(share)))

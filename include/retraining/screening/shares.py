@@ -8,13 +8,12 @@ import numpy as np
 from scipy.stats import beta, binom
 
 from retraining.records import Interval
-from retraining.screening.pockets import Tally
+from retraining.screening.pockets import STRIKING, Tally
 from retraining.screening.rows import Integers, Mask, Reals
 
 MIN_ODD_OF_USER = 3  # below it a user may have been unlucky
 _FAMILY_ERROR = 0.01  # chance that any honest user of a week is condemned
-_ODD = 0.05  # share of trusted rows that are as odd by chance
-_MAY_BE_ODD = 0.10  # share of rows that an honest user may have: twice that, for his hard cases
+_MAY_BE_ODD = 2 * STRIKING  # share of rows that an honest user may have, for his hard cases
 
 
 def poison_share(n_held: int, n_rows: int, *, false_discovery_rate: float) -> Interval:
@@ -43,7 +42,7 @@ def condemned_users(users: Integers, p_values: Reals, held: Mask, tally: Tally) 
         held: Rows that are held for it, or carry a pattern [c].
         tally: Of all rows of the week.
     """
-    counted = (users >= 0) & (held | (p_values <= _ODD))
+    counted = (users >= 0) & (held | (p_values <= STRIKING))
     names, user = np.unique(users[counted], return_inverse=True)
     if len(names) == 0:
         return names

@@ -1,0 +1,124 @@
+"""Promises about pockets: whose company speaks against a row, and whose does not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from retraining.screening.judge import Answers
+from retraining.screening.pockets import STRIKING, Tally, honest_share, usual_share
+from retraining.screening.rows import Rows
+from tests.retraining.screening_engine.real_rows import HAM, SPAM, mails, relabelled
+
+_NOTHING_USUAL = np.full(2, STRIKING)
+
+
+def _company(users, sources, labels, striking, usual=_NOTHING_USUAL):
+    """By row, all of them odd; a striking one has a p-value as few trusted rows do."""
+    n = len(striking)
+    users, sources, labels = (np.broadcast_to(np.array(x), n) for x in (users, sources, labels))
+    nothing = np.zeros((n, 1))
+    tally = Tally(n_classes=2)
+    tally.add(Rows(nothing.astype(np.float32), labels, sources, np.full(n, -1), users))
+    odd = Answers(
+        places=np.arange(n),
+        scores=nothing,
+        evidence=np.zeros(n),
+        near=np.zeros((n, 1), dtype=np.int64),
+        labels=labels,
+        sources=sources,
+        users=users,
+        order=np.zeros(n, dtype=np.float32),
+    )
+    return tally.company(odd, np.where(striking, STRIKING, 0.5), np.asarray(usual))
+
+
+def _some(n, n_striking):
+    return np.arange(n) < n_striking
+
+
+def test_all_rows_of_a_user_who_sends_many_odd_ones_need_less_evidence():
+    users = np.repeat([0, 1], 20)
+    striking = np.concatenate([_some(20, 10), _some(20, 1)])
+    found = _company(users, -1, 0, striking)
+    assert (found[:20] < 0.2).all()
+    assert (found[20:] == 1).all()
+
+
+def test_the_more_of_a_users_rows_are_odd_the_less_evidence_the_others_need():
+    least = [_company(0, -1, 0, _some(30, n)).min() for n in range(0, 31, 3)]
+    assert least == sorted(least, reverse=True)
+    assert least[0] == 1
+    assert 0 < least[-1] < 0.03
+
+
+@pytest.mark.parametrize(("n", "n_striking"), [(1, 1), (20, 1), (20, 3)])
+def test_few_odd_rows_are_no_pocket(n, n_striking):
+    assert (_company(0, -1, 0, _some(n, n_striking)) == 1).all()
+
+
+def test_rows_of_nobody_known_have_no_company():
+    assert (_company(-1, -1, 0, _some(40, 30)) == 1).all()
+
+
+def test_a_row_is_no_company_to_itself():
+    # Just enough to be a pocket: seen from a striking row one less is left.
+    striking = _some(20, 6)
+    found = _company(0, -1, 0, striking)
+    assert (found[striking] > found[~striking].max()).all()
+
+
+def test_a_class_that_is_odd_in_one_source_alone_needs_less_evidence_there():
+    sources = np.repeat([0, 1, 2], 100)
+    labels = np.tile([0, 1], 150)
+    striking = (sources == 1) & (labels == 1) & (np.arange(300) % 4 == 1)
+    found = _company(-1, sources, labels, striking)
+    pocket = (sources == 1) & (labels == 1)
+    assert (found[pocket] < 0.3).all()
+    assert (found[~pocket] == 1).all()
+
+
+def test_a_class_that_is_as_odd_in_every_source_is_no_pocket():
+    sources = np.repeat([0, 1, 2], 100)
+    assert (_company(-1, sources, 0, np.arange(300) % 3 == 0) == 1).all()
+
+
+def test_a_class_whose_trusted_rows_are_as_odd_is_no_pocket():
+    sources = np.repeat([0, 1, 2], 100)
+    striking = (sources == 1) & (np.arange(300) % 3 == 0)
+    assert (_company(-1, sources, 0, striking) < 1).any()
+    assert (_company(-1, sources, 0, striking, usual=[0.4, 0.05]) == 1).all()
+
+
+def test_a_class_that_few_trusted_rows_speak_of_may_be_odder_than_they_say():
+    p_values, labels = np.full(40, 0.04), np.repeat([0, 1], [4, 36])
+    p_values[1::2] = 0.9
+    few, many = usual_share(p_values, labels, 2)
+    assert 0.3 < many < 0.5  # half of 36 were, and 20 are given in advance
+    assert STRIKING < few < many
+    nobody = usual_share(np.ones(5), np.zeros(5, dtype=np.int64), 2)
+    assert (nobody >= STRIKING).all()
+
+
+@pytest.mark.slow
+def test_more_of_a_ring_is_held_when_its_users_are_known():
+    week = mails(1)
+    rows = week.batch
+    hams = np.flatnonzero(rows.labels == HAM)
+    near = NearestNeighbors(n_neighbors=len(rows) // 12).fit(np.log1p(rows.features[hams]))
+    of_ring = hams[near.kneighbors(np.log1p(rows.features[hams[[8]]]), return_distance=False)[0]]
+    lies = of_ring[::2]  # they hide behind as many truthful rows
+    told = relabelled(rows, lies, SPAM)
+    users = np.arange(len(rows)) // 25
+    users[of_ring] = users.max() + 1 + np.arange(len(of_ring)) % 6
+    alone = week.judged(replace(told, users=np.full(len(rows), -1)))
+    known = week.judged(replace(told, users=users))
+    held = [np.isin(lies, f.odd.places[f.held]).mean() for f in (alone, known)]
+    assert held[1] > held[0] + 0.3
+    rest = np.setdiff1d(np.arange(len(rows)), lies)
+    assert np.isin(rest, known.odd.places[known.held]).mean() <= 0.02
+
+
+def test_no_row_is_held_for_its_company_alone():
+    assert honest_share(np.array([0.0, 0.5, 1.0])) == pytest.approx([1.0, 0.5, 0.1])
