@@ -24,3 +24,8 @@ class Mutant:
     test: str
     only: str
     too: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def edits(self) -> tuple[tuple[str, str, str], ...]:
+        """File, old and new text of each change."""
+        return ((self.file, self.old, self.new), *self.too)
