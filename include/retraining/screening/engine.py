@@ -20,7 +20,7 @@ from retraining.screening.contrasts import Contrast, find_contrasts
 from retraining.screening.finding import Finding
 from retraining.screening.judge import Answers, Judge
 from retraining.screening.neighbours import mean_near
-from retraining.screening.pockets import Tally, honest_share, usual_share
+from retraining.screening.pockets import Tally, honest_share, lies_nearby, usual_share
 from retraining.screening.rows import SEED, Columns, Integers, Mask, Matrix, Reals, Rows, RowTable
 from retraining.screening.shares import condemned_users
 from retraining.screening.surrogate import Surrogate, fit_surrogate
@@ -116,14 +116,8 @@ def judge_rows(
         )
         odd, order, tally = _asked(judge, table, n_classes, effort, answered or {}, told)
         p_value = judge.evidence.p_values(odd.evidence, odd.scores)
-        held = tally.stand_out(p_value, odd.sources, false_discovery_rate)
-        usual = usual_share(judge.trusted_p_values(), trusted.labels, n_classes)
-        company = tally.company(odd, p_value, usual)
-        for _ in range(_POCKET_ROUNDS):
-            near = mean_near(_marks(judge, odd.places[held]), odd.near)
-            factor = np.minimum(company, honest_share(near))
-            held = tally.stand_out(p_value * factor, odd.sources, false_discovery_rate)
-        order[odd.places] = odd.evidence - np.log(factor)
+        held, company = _held(judge, tally, odd, p_value, false_discovery_rate)
+        order[odd.places] = odd.evidence - np.log(company)
         findings = _patterns(judge, order, odd.places[held], columns, n_classes, effort.rounds)
         carriers = _carriers(table, judge, findings)
         for places in carriers:
@@ -192,6 +186,29 @@ def _asked(
         if n_judged // _TELL_ROWS > before // _TELL_ROWS:
             told(n_judged)
     return Answers.joined(parts), order, tally
+
+
+def _held(
+    judge: Judge, tally: Tally, odd: Answers, p_value: Reals, rate: float
+) -> tuple[Mask, Reals]:
+    """Odd rows that are held [c], and what the p-value of each was multiplied by for its company.
+
+    More and more are known to be held: so neighbours are asked again.
+    """
+    n_sample, pool = judge.opinions.n_sample, judge.opinions.pool.rows
+    company = tally.company(
+        odd,
+        p_value,
+        like=lies_nearby(odd.near, odd.labels, pool.labels, n_sample),
+        usual=usual_share(judge.trusted_p_values(), pool.labels[n_sample:], tally.n_classes),
+    )
+    factor = np.ones(len(p_value))
+    held = tally.stand_out(p_value, odd.sources, rate)
+    for _ in range(_POCKET_ROUNDS):
+        near = mean_near(_marks(judge, odd.places[held]), odd.near)
+        factor = np.minimum(company, honest_share(near))
+        held = tally.stand_out(p_value * factor, odd.sources, rate)
+    return held, factor
 
 
 def _marks(judge: Judge, held: Integers) -> Reals:

@@ -1,15 +1,17 @@
-"""Where much was found, look more strictly: among like rows, of one user, of a source's class.
+"""Where much is odd, look more strictly: among like rows, of one user, of a source's class.
 
 Poison comes in pockets, honest mistakes do not. A row in bad company needs less evidence of its
 own: its p-value is multiplied by what the company says, before the procedure of Benjamini and
 Hochberg.
 
-* *Like rows*: by the share of honest rows among its neighbours (structure-adaptive: Li and Barber,
+* *Like rows that are held*: by the share of the others (structure-adaptive: Li and Barber,
   "Multiple testing with the structure-adaptive Benjamini-Hochberg algorithm", JRSS B 2019).
-* *Its user, and its class of its source*: by the odds of a lie there, against the odds anywhere
-  (locally adaptive weights: Cai, Sun and Xia, "LAWS", JASA 2022, section 2). Few of a ring's rows
-  stand out by themselves, so lies are estimated from *striking* rows: those surely beyond what
-  chance, trusted rows of the class and the same class of other sources would show.
+* *Like rows of the batch, its user, its class of its source*: by the odds of a lie there, against
+  the odds anywhere (locally adaptive weights: Cai, Sun and Xia, "LAWS", JASA 2022, section 2).
+  Lies are rows surely beyond those expected. Among like rows of the same label: more of the batch
+  than trusted ones there explain, as near-copies are. Of a user or a class, few of whose lies stand
+  out by themselves: more *striking* ones than chance, trusted rows of the class and the same class
+  of other sources show.
 
 Only odd rows can be held, and only of these something is known; of all rows, how many there are.
 """
@@ -57,27 +59,25 @@ class Tally:
         """Users who are known by name."""
         return int(np.count_nonzero(self._users[1:]))
 
-    def company(self, odd: Answers, p_values: Reals, usual: Reals) -> Reals:
-        """What the p-value of each odd row is multiplied by for its user and class [c], up to 1.
+    def company(self, odd: Answers, p_values: Reals, like: Reals, usual: Reals) -> Reals:
+        """What the p-value of each odd row is multiplied by for its company [c], up to 1.
 
         Args:
             p_values: Of the odd rows [c].
+            like: What `lies_nearby` found [c].
             usual: What `usual_share` found [k].
         """
         striking = p_values <= STRIKING
-        lies = np.zeros(len(striking))
+        lies = like.copy()
         known = odd.users >= 0
         users = odd.users[known]
-        lies[known] = _lies(users, striking[known], self.of_users(users), STRIKING)
+        of_user = _lies_of(users, striking[known], self.of_users(users), STRIKING)
+        lies[known] = np.maximum(lies[known], of_user)
         known = odd.sources >= 0
         classes = self._class_of(odd.sources, odd.labels)[known]
         elsewhere = self._striking_elsewhere(classes, striking[known], odd.labels[known])
-        of_class = _lies(
-            classes,
-            striking[known],
-            self._classes[classes],
-            np.maximum(elsewhere, usual[odd.labels[known]]),
-        )
+        expected = np.maximum(elsewhere, usual[odd.labels[known]])
+        of_class = _lies_of(classes, striking[known], self._classes[classes], expected)
         lies[known] = np.maximum(lies[known], of_class)
         return _odds(_ANYWHERE) / _odds(lies.clip(_ANYWHERE, _MOST))
 
@@ -135,16 +135,31 @@ def _largest_share(n_striking: Integers, n_rows: Integers) -> Reals:
     return np.maximum(share + _SURELY * np.sqrt(share * (1 - share) / n), STRIKING)
 
 
-def _lies(groups: Integers, striking: Mask, n_rows: Integers, expected: Reals | float) -> Reals:
-    """Share of rows surely beyond the expected share of striking ones, in each row's group [m].
+def lies_nearby(near: Integers, labels: Integers, of_pool: Integers, n_sample: int) -> Reals:
+    """Share of batch rows surely beyond those that trusted rows explain, around each row [c].
 
-    The row itself does not count.
+    Args:
+        near: Places in the pool of the nearest rows of the same label [c, neighbours]; -1: none.
+        labels: Of the rows [c].
+        of_pool: Labels of the pool: `n_sample` rows of the batch, then the trusted ones.
     """
+    n_of_label = np.bincount(of_pool)
+    of_batch = np.bincount(of_pool[:n_sample], minlength=len(n_of_label))
+    n = (near >= 0).sum(axis=1)
+    n_batch = n - (near >= n_sample).sum(axis=1)
+    return _lies(n_batch, n, of_batch[labels] / np.maximum(n_of_label[labels], 1))
+
+
+def _lies_of(groups: Integers, striking: Mask, n_rows: Integers, expected: Reals | float) -> Reals:
+    """Share of rows surely beyond the expected share of striking ones, among others of a group."""
     _, group = np.unique(groups, return_inverse=True)
-    n_striking = np.bincount(group, striking)[group] - striking
-    n = n_rows - 1
+    return _lies(np.bincount(group, striking)[group] - striking, n_rows - 1, expected)
+
+
+def _lies(found: Reals | Integers, n: Integers, expected: Reals | float) -> Reals:
+    """Share that is surely more than `expected` of n rows [m]; below 0 where it is less."""
     deviation = np.sqrt(expected * (1 - np.asarray(expected)) * n)
-    result: Reals = (n_striking - expected * n - _SURELY * deviation) / (n + _CREDIT)
+    result: Reals = (found - expected * n - _SURELY * deviation) / (n + _CREDIT)
     return result
 
 

@@ -77,7 +77,7 @@ def find_patterns(
     weighing = Weighing(batch, trusted, belief, old, n_donors=len(donors))
     enough = len(trusted) >= _TRUSTED_FOR_RANGES
     found = []
-    left = flips >= _LEAST_FLIPS
+    left, told = flips >= _LEAST_FLIPS, np.zeros(len(donors), dtype=bool)
     while left.any():
         seed = int(np.flatnonzero(left)[np.argmax(flips[left])])
         label = int(batch.labels[donors[seed]])
@@ -85,7 +85,7 @@ def find_patterns(
             batch.features[donors], np.flatnonzero(carried[seed]), seed, spread
         )
         kept = telling_columns(kept, batch.features[donors[seed]], trusted, spread)
-        mates = (batch.labels[donors] == label) & (flips >= _LEAST_FLIPS)
+        mates = (batch.labels[donors] == label) & (flips >= _LEAST_FLIPS) & ~told
         alike &= mates
         mates &= carried[:, kept].all(axis=1)
         values, near = batch.features[np.ix_(donors, kept)], SAME_VALUE * spread[kept]
@@ -101,10 +101,12 @@ def find_patterns(
         ]
         surely = [one for one in drawn if one.contradicted >= _LEAST_CONTRADICTED]
         finding = max([finding, *surely], key=lambda one: one.worth)
-        left &= ~alike & ~(finding.carried_by(batch.features) & (batch.labels == label))[donors]
+        carrying = (finding.carried_by(batch.features) & (batch.labels == label))[donors]
+        left &= ~alike & ~carrying
         left[seed] = False
         if finding.stands:
             found.append(finding)
+            told |= carrying
     return _without_narrower(found, batch)
 
 

@@ -55,6 +55,7 @@ class Workbench:
         self._run_id = run_id
         self._requested_by = requested_by
         self.memory = HeadMemory(settings.memory)
+        self._vetted: dict[tuple[Digest, str], pd.DataFrame] = {}
 
     def registry(self, model: str) -> Registry:
         """The verified registry, held against what this machine remembers of it."""
@@ -131,13 +132,16 @@ class Workbench:
     def vetted_frame(self, spec: PipelineSpec, role: str, workdir: Path) -> "pd.DataFrame":
         """The rows of `reference` or `holdout`, by the digest that `spec` pins."""
         data: PinnedData = getattr(spec, role)
-        folder = workdir / role
-        if not folder.exists():
+        # Several steps of one process ask for the same rows, and each parse starts a process.
+        known = Digest.of(spec.to_json()), role
+        if known not in self._vetted:
+            folder = workdir / role
             folder.mkdir()
             self.store.fetch(data.digest, folder / "raw")
-        return read_pinned(
-            folder / "raw", name=role, file_format=data.format, spec=spec, workdir=folder
-        )
+            self._vetted[known] = read_pinned(
+                folder / "raw", name=role, file_format=data.format, spec=spec, workdir=folder
+            )
+        return self._vetted[known].copy(deep=False)
 
     def inbox(self, uri: str, week: str = "", *, part: str = "{week}") -> Inbox:
         """Where a provider delivers; `part` of `uri` is what the provider names: a week, a day.

@@ -7,14 +7,20 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from retraining.screening.judge import Answers
-from retraining.screening.pockets import STRIKING, Tally, honest_share, usual_share
+from retraining.screening.pockets import (
+    STRIKING,
+    Tally,
+    honest_share,
+    lies_nearby,
+    usual_share,
+)
 from retraining.screening.rows import Rows
 from tests.retraining.screening_engine.real_rows import HAM, SPAM, mails, relabelled
 
 _NOTHING_USUAL = np.full(2, STRIKING)
 
 
-def _company(users, sources, labels, striking, usual=_NOTHING_USUAL):
+def _company(users, sources, labels, striking, usual=_NOTHING_USUAL, like=0.0):
     """By row, all of them odd; a striking one has a p-value as few trusted rows do."""
     n = len(striking)
     users, sources, labels = (np.broadcast_to(np.array(x), n) for x in (users, sources, labels))
@@ -31,7 +37,8 @@ def _company(users, sources, labels, striking, usual=_NOTHING_USUAL):
         users=users,
         order=np.zeros(n, dtype=np.float32),
     )
-    return tally.company(odd, np.where(striking, STRIKING, 0.5), np.asarray(usual))
+    p_values = np.where(striking, STRIKING, 0.5)
+    return tally.company(odd, p_values, like=np.full(n, like), usual=np.asarray(usual))
 
 
 def _some(n, n_striking):
@@ -91,6 +98,33 @@ def test_a_class_whose_trusted_rows_are_as_odd_is_no_pocket():
     assert (_company(-1, sources, 0, striking, usual=[0.4, 0.05]) == 1).all()
 
 
+def _nearby(n_batch, n_trusted, *, of_batch=50, of_trusted=50):
+    """Of one row with so many neighbours of either kind; pools of one class."""
+    near = [*range(n_batch), *range(of_batch, of_batch + n_trusted)]
+    near += [-1] * (10 - len(near))
+    pool = np.zeros(of_batch + of_trusted, dtype=np.int64)
+    return lies_nearby(np.array([near]), np.zeros(1, dtype=np.int64), pool, of_batch)[0]
+
+
+def test_rows_that_lie_among_more_of_the_batch_than_trusted_rows_explain_need_less_evidence():
+    assert _nearby(10, 0) > 0.1
+    assert _nearby(10, 0) > _nearby(9, 1)
+    assert _nearby(7, 3) <= 0
+    assert _nearby(2, 8) <= 0
+
+
+def test_the_worst_company_of_a_row_counts():
+    alone = _company(0, -1, 0, _some(20, 10))
+    assert (_company(0, -1, 0, _some(20, 10), like=0.8) < alone).all()
+    assert (_company(0, -1, 0, _some(20, 10), like=0.06) == alone).all()
+    assert (_company(-1, -1, 0, _some(20, 0), like=-0.5) == 1).all()
+
+
+def test_few_trusted_rows_cannot_say_that_a_place_is_crowded():
+    assert _nearby(10, 0, of_batch=950) <= 0.05
+    assert _nearby(0, 0) == 0
+
+
 def test_a_class_that_few_trusted_rows_speak_of_may_be_odder_than_they_say():
     p_values, labels = np.full(40, 0.04), np.repeat([0, 1], [4, 36])
     p_values[1::2] = 0.9
@@ -107,7 +141,7 @@ def test_more_of_a_ring_is_held_when_its_users_are_known():
     rows = week.batch
     hams = np.flatnonzero(rows.labels == HAM)
     near = NearestNeighbors(n_neighbors=len(rows) // 12).fit(np.log1p(rows.features[hams]))
-    of_ring = hams[near.kneighbors(np.log1p(rows.features[hams[[8]]]), return_distance=False)[0]]
+    of_ring = hams[near.kneighbors(np.log1p(rows.features[hams[[20]]]), return_distance=False)[0]]
     lies = of_ring[::2]  # they hide behind as many truthful rows
     told = relabelled(rows, lies, SPAM)
     users = np.arange(len(rows)) // 25
