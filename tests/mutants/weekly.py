@@ -410,6 +410,14 @@ WEEKLY = (
         "few_odd_rows",
     ),
     Mutant(
+        "screening: other users speak for a user",
+        "screening/pockets.py",
+        "max(STRIKING, float(np.median(n_striking[several] / n_rows[several])))",
+        "STRIKING",
+        POCKETS,
+        "every_user",
+    ),
+    Mutant(
         "screening: like rows of the batch are company",
         "screening/pockets.py",
         "lies = like.copy()",

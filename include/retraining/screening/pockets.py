@@ -10,8 +10,8 @@ Hochberg.
   the odds anywhere (locally adaptive weights: Cai, Sun and Xia, "LAWS", JASA 2022, section 2).
   Lies are rows surely beyond those expected. Among like rows of the same label: more of the batch
   than trusted ones there explain, as near-copies are. Of a user or a class, few of whose lies stand
-  out by themselves: more *striking* ones than chance, trusted rows of the class and the same class
-  of other sources show.
+  out by themselves: more *striking* ones than chance and the user in the middle show, or trusted
+  rows of the class and the same class of other sources.
 
 Only odd rows can be held, and only of these something is known; of all rows, how many there are.
 """
@@ -28,6 +28,7 @@ STRIKING = 0.05  # share of trusted rows with as much evidence
 _ANYWHERE, _MOST = 0.05, 0.9  # share of lies of no pocket, and the largest believed of any
 _CREDIT = 5  # honest rows that a group is given in advance: one lie proves no pocket
 _PRIOR_ROWS = 20  # that a class is given, striking as often as chance has it
+_SEVERAL_ROWS = 5  # of users whose share of striking rows says something
 _SURELY = 2.0  # standard deviations beyond what is expected
 
 
@@ -71,13 +72,14 @@ class Tally:
         lies = like.copy()
         known = odd.users >= 0
         users = odd.users[known]
-        of_user = _lies_of(users, striking[known], self.of_users(users), STRIKING)
+        expected = self._usual_of_users(users, striking[known])
+        of_user = _lies_of(users, striking[known], self.of_users(users), expected)
         lies[known] = np.maximum(lies[known], of_user)
         known = odd.sources >= 0
         classes = self._class_of(odd.sources, odd.labels)[known]
         elsewhere = self._striking_elsewhere(classes, striking[known], odd.labels[known])
-        expected = np.maximum(elsewhere, usual[odd.labels[known]])
-        of_class = _lies_of(classes, striking[known], self._classes[classes], expected)
+        most = np.maximum(elsewhere, usual[odd.labels[known]])
+        of_class = _lies_of(classes, striking[known], self._classes[classes], most)
         lies[known] = np.maximum(lies[known], of_class)
         return _odds(_ANYWHERE) / _odds(lies.clip(_ANYWHERE, _MOST))
 
@@ -91,6 +93,15 @@ class Tally:
             members = sources == source
             found[members] = stand_out(p_values[members], rate, n_tests=self.of_source(int(source)))
         return found
+
+    def _usual_of_users(self, users: Integers, striking: Mask) -> float:
+        """Share of striking rows of the user in the middle, at least what chance has."""
+        n_rows = self._users[1:]
+        n_striking = np.bincount(users[striking], minlength=len(n_rows))
+        several = n_rows >= _SEVERAL_ROWS
+        if not several.any():
+            return STRIKING
+        return max(STRIKING, float(np.median(n_striking[several] / n_rows[several])))
 
     def _striking_elsewhere(self, classes: Integers, striking: Mask, labels: Integers) -> Reals:
         """Share of striking rows among those of the same label in other sources [m]."""

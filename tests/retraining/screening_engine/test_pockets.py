@@ -45,16 +45,21 @@ def _some(n, n_striking):
     return np.arange(n) < n_striking
 
 
+def _of_one_user(n, n_striking, **other):
+    """Of the rows of one user; three others send twenty rows each, one of them striking."""
+    users = np.concatenate([np.zeros(n, dtype=np.int64), np.repeat([1, 2, 3], 20)])
+    honest = np.tile(_some(20, 1), 3)
+    found = _company(users, -1, 0, np.concatenate([_some(n, n_striking), honest]), **other)
+    assert other or (found[n:] == 1).all()
+    return found[:n]
+
+
 def test_all_rows_of_a_user_who_sends_many_odd_ones_need_less_evidence():
-    users = np.repeat([0, 1], 20)
-    striking = np.concatenate([_some(20, 10), _some(20, 1)])
-    found = _company(users, -1, 0, striking)
-    assert (found[:20] < 0.2).all()
-    assert (found[20:] == 1).all()
+    assert (_of_one_user(20, 10) < 0.2).all()
 
 
 def test_the_more_of_a_users_rows_are_odd_the_less_evidence_the_others_need():
-    least = [_company(0, -1, 0, _some(30, n)).min() for n in range(0, 31, 3)]
+    least = [_of_one_user(30, n).min() for n in range(0, 31, 3)]
     assert least == sorted(least, reverse=True)
     assert least[0] == 1
     assert 0 < least[-1] < 0.03
@@ -62,7 +67,12 @@ def test_the_more_of_a_users_rows_are_odd_the_less_evidence_the_others_need():
 
 @pytest.mark.parametrize(("n", "n_striking"), [(1, 1), (20, 1), (20, 3)])
 def test_few_odd_rows_are_no_pocket(n, n_striking):
-    assert (_company(0, -1, 0, _some(n, n_striking)) == 1).all()
+    assert (_of_one_user(n, n_striking) == 1).all()
+
+
+def test_where_every_user_sends_as_many_odd_rows_none_is_a_pocket():
+    users = np.repeat(np.arange(10), 20)
+    assert (_company(users, -1, 0, np.arange(200) % 4 == 0) == 1).all()
 
 
 def test_rows_of_nobody_known_have_no_company():
@@ -71,9 +81,8 @@ def test_rows_of_nobody_known_have_no_company():
 
 def test_a_row_is_no_company_to_itself():
     # Just enough to be a pocket: seen from a striking row one less is left.
-    striking = _some(20, 6)
-    found = _company(0, -1, 0, striking)
-    assert (found[striking] > found[~striking].max()).all()
+    found = _of_one_user(20, 6)
+    assert (found[:6] > found[6:].max()).all()
 
 
 def test_a_class_that_is_odd_in_one_source_alone_needs_less_evidence_there():
@@ -114,9 +123,9 @@ def test_rows_that_lie_among_more_of_the_batch_than_trusted_rows_explain_need_le
 
 
 def test_the_worst_company_of_a_row_counts():
-    alone = _company(0, -1, 0, _some(20, 10))
-    assert (_company(0, -1, 0, _some(20, 10), like=0.8) < alone).all()
-    assert (_company(0, -1, 0, _some(20, 10), like=0.06) == alone).all()
+    alone = _of_one_user(20, 10)
+    assert (_of_one_user(20, 10, like=0.8) < alone).all()
+    assert (_of_one_user(20, 10, like=0.06) == alone).all()
     assert (_company(-1, -1, 0, _some(20, 0), like=-0.5) == 1).all()
 
 
