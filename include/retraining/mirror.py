@@ -179,6 +179,8 @@ class MlflowMirror(Mirror):
             for found in client.search_model_versions(f"name='{entry.model}'"):
                 if found.tags.get("registry_version") in map(str, entry.convicted):
                     client.set_model_version_tag(entry.model, found.version, "convicted", "true")
+            if entry.champion is None:
+                client.delete_registered_model_alias(entry.model, "champion")
 
         self.promoted(entry)
         self._guarded(write)

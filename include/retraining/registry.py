@@ -40,7 +40,7 @@ class Registry:
 
     @property
     def version(self) -> int:
-        """Number of the promotion that made the champion; 0 before the first."""
+        """Number of the promotion that made the champion; 0 when none serves."""
         return self.links[-1].record.version if self.links else 0
 
     @property
@@ -53,6 +53,12 @@ class Registry:
     def serving(self) -> Link[RegistryEntry] | None:
         """The entry that promoted the model that serves now, whenever that was."""
         return self.promotions.get(self.version)
+
+    @property
+    def withdrawn(self) -> Link[RegistryEntry] | None:
+        """The entry that promoted the version that was withdrawn, until another one serves."""
+        served = [entry.version for entry in self.entries if entry.version]
+        return self.promotions[served[-1]] if served and not self.version else None
 
     @property
     def convicted(self) -> dict[int, Link[RegistryEntry]]:

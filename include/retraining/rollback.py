@@ -1,11 +1,12 @@
 """Rollback: a signed request becomes the next entry of the registry, and an older version serves.
 
+Or none does: version 0 stands for that, as before the first promotion.
+
 Pure, like promotion: what the entry says follows from the request and the registry before it, so
 an auditor can derive it again and compare. Nothing is rewritten: the promotion that is taken back
 stays on record, and so does whoever took it back.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retraining.digests import Digest, canonical_json
@@ -28,14 +29,15 @@ class VerifiedRollback:
 
     Attributes:
         digest: Payload digest of the request's attestation.
-        restored: The entry that promoted the wanted version.
-        decision: The decision that promoted it, verified against the registry of its day.
+        named: The entry that promoted the wanted version; see `named_by`.
+        decision: The decision that promoted it, verified against the registry of its day; None
+            when no version shall serve, which nothing that was broken may stand in the way of.
     """
 
     digest: Digest
     request: RollbackRequest
-    restored: Link[RegistryEntry]
-    decision: VerifiedDecision
+    named: Link[RegistryEntry]
+    decision: VerifiedDecision | None
 
 
 def ask(
@@ -49,7 +51,7 @@ def ask(
     """
     if len(reason.strip()) < _SHORTEST_REASON:
         raise RollbackRefusedError("Say why the model is rolled back: the reason goes on record.")
-    _restorable(registry, to_version, convict=convict)
+    _require_possible(registry, to_version, convict=convict)
     if registry.head is None:  # for the type checker: no version stands in an empty registry
         raise RollbackRefusedError(f"{registry.model} has no version yet.")
     return RollbackRequest(
@@ -71,8 +73,26 @@ def request_digest(request: RollbackRequest, *, code: Digest, trust_list: Digest
 
 def named_inputs(request: RollbackRequest, registry: Registry) -> dict[str, Digest]:
     """The registry entries that the request's attestation names: the newest, and the wanted."""
-    promoted = registry.promotions[request.to_version]
+    promoted = named_by(registry, request.to_version)
     return {"registry-head": request.registry_head, "promotion": promoted.digest}
+
+
+def named_by(registry: Registry, to_version: int) -> Link[RegistryEntry]:
+    """The entry whose week and pipeline file a rollback names.
+
+    That which promoted the wanted version; of a withdrawal, the version that is given up.
+
+    Raises:
+        RollbackRefusedError: There is no such version.
+    """
+    found = registry.promotions.get(to_version)
+    if not to_version:
+        found = registry.serving or registry.withdrawn
+    if found is None:
+        raise RollbackRefusedError(
+            f"{registry.model} has no version {to_version or 'yet'}; {_may_serve(registry)}."
+        )
+    return found
 
 
 def verify_rollback(
@@ -100,40 +120,36 @@ def verify_rollback(
             not what its digest says.
     """
     asked = open_result(store, under, "rollback", digest).expect(RollbackRequest)
-    restored = _check_request(asked, before)
-    promotion = restored.record
+    named = _check_request(asked, before)
     rehash = rehash or ArtefactCheck(store)
     rehash((asked.attestation.report, asked.report.spec))
-    return VerifiedRollback(
-        digest=digest,
-        request=asked.report,
-        restored=restored,
-        decision=verify_decision(
-            store, trust, promotion.decision, before.before(promotion.previous), rehash=rehash
-        ),
-    )
+    decision = None
+    if asked.report.to_version:
+        then = before.before(named.record.previous)
+        decision = verify_decision(store, trust, named.record.decision, then, rehash=rehash)
+    return VerifiedRollback(digest=digest, request=asked.report, named=named, decision=decision)
 
 
 def next_entry(verified: VerifiedRollback, before: Registry, trust: TrustList) -> RegistryEntry:
     """The registry entry that a verified rollback leads to."""
-    request, restored = verified.request, verified.restored.record
+    request, named = verified.request, verified.named.record
     above = (number for number in before.standing if number > request.to_version)
     return RegistryEntry(
         model=request.model,
         sequence=len(before.links) + 1,
         previous=before.head,
         verdict="ROLLBACK",
-        week=restored.week,
-        attempt=restored.attempt,
+        week=named.week,
+        attempt=named.attempt,
         decision=verified.digest,
         decision_report=request.identity,
-        spec=restored.spec,
-        policy=restored.policy,
+        spec=named.spec,
+        policy=named.policy,
         trust_list=trust.digest,
         trust_version=trust.version,
         batches=(),
         ledger_head=before.links[-1].record.ledger_head,
-        champion=restored.champion,
+        champion=named.champion if request.to_version else None,
         version=request.to_version,
         convicted=tuple(above) if request.convict else (),
     )
@@ -152,30 +168,28 @@ def _check_request(asked: StepResult[RollbackRequest], before: Registry) -> Link
             " it was carried out already. Nothing was rolled back by this one; look at `retraining"
             f" champions {before.model}`, and ask again if it is still wanted."
         )
-    restored = _restorable(before, request.to_version, convict=request.convict)
+    _require_possible(before, request.to_version, convict=request.convict)
+    promoted = named_by(before, request.to_version)
     if (
         request.gives_up != before.version
-        or named.week != restored.record.week
+        or named.week != promoted.record.week
         or dict(named.inputs) != named_inputs(request, before)
     ):
         raise ChainBrokenError(
             f"The request {named.digest} does not describe the registry that it names: it was"
             " forged. Find out who can use the pipeline's key."
         )
-    return restored
+    return promoted
 
 
-def _restorable(registry: Registry, version: int, *, convict: bool) -> Link[RegistryEntry]:
-    """The entry that promoted `version`; raises RollbackRefusedError when it may not serve."""
-    may_serve = f"versions that may serve: {_listed(registry.standing)}"
-    promoted = registry.promotions.get(version)
-    if promoted is None:
-        raise RollbackRefusedError(f"{registry.model} has no version {version}; {may_serve}.")
+def _require_possible(registry: Registry, version: int, *, convict: bool) -> None:
+    """Raise RollbackRefusedError when that version may not serve, or nothing would change."""
+    named_by(registry, version)
     if by := registry.convicted.get(version):
         raise RollbackRefusedError(
             f"Version {version} of {registry.model} was convicted of poison by registry entry"
             f" {by.record.sequence} (`retraining show {by.digest}`) and never serves again;"
-            f" {may_serve}."
+            f" {_may_serve(registry)}."
         )
     above = [number for number in registry.standing if number > version]
     if convict and not above:
@@ -184,11 +198,10 @@ def _restorable(registry: Registry, version: int, *, convict: bool) -> Link[Regi
             " or for an older version."
         )
     if version == registry.version and not convict:
-        raise RollbackRefusedError(
-            f"Version {version} of {registry.model} serves already; {may_serve}."
-        )
-    return promoted
+        serves = f"Version {version} of {registry.model} serves already"
+        found = serves if version else f"No version of {registry.model} serves as it is"
+        raise RollbackRefusedError(f"{found}; {_may_serve(registry)}.")
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers)) or "none"
+def _may_serve(registry: Registry) -> str:
+    return f"versions that may serve: {', '.join(map(str, registry.standing)) or 'none'}"

@@ -9,7 +9,8 @@ Red when the form names nothing, or something that nobody knows; the first line 
 what."""
 
 INCIDENT = """Confirms it (never trained on again), asks for the rollback to the last version that
-did not learn from it, and ties this together in one signed record. Skipped in a dry run.
+did not learn from it, and ties this together in one signed record. Where none is left it asks that
+none serves, if the form says *withdraw*. Skipped in a dry run.
 
 Confirming needs a **reviewer's** key, which a worker rarely holds. Then the task is red, nothing
 was signed, and the first line of the log says the command for the reviewer's machine."""
@@ -30,7 +31,7 @@ act. Started again, it does nothing twice.
 
 | colour | meaning |
 | --- | --- |
-| green | a version serves that did not learn from it |
+| green | a version serves that did not learn from it, or none does, as the form said |
 | skipped after `trace` | a dry run: the log of `trace` says who learned |
 | red | a key is missing, or no clean version is left; the first line of the log says what to do |
 """

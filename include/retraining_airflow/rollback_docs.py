@@ -30,7 +30,9 @@ and the box ticked.
 
 | colour | meaning |
 | --- | --- |
-| green | the version that you named serves |
+| green | the version that you named serves; after a 0, none |
 | red | nothing was rolled back; the first line of the log says why |
 
-The next weekly run trains as ever, and is compared with the version that serves."""
+The next weekly run trains as ever, and is compared with the version that serves. After a 0 there is
+none, and weeks are HOLD until an owner has signed the pipeline file. The asset's event then says
+version 0 and no model; a serving DAG has to expect that."""

@@ -6,6 +6,7 @@ ATTACKS = "tests/attacks/test_approvals.py"
 HELD = "tests/retraining/approvals/test_held_week.py"
 CHANGED = "tests/retraining/approvals/test_changed_spec.py"
 GATE = "tests/retraining/test_gate.py"
+ROLLBACK = "tests/retraining/test_rollback.py"
 RECORDS = "tests/retraining/approvals/test_records.py"
 
 APPROVALS = (
@@ -155,6 +156,14 @@ APPROVALS = (
         "    if False:\n",
         GATE,
         "changed_file_is_held",
+    ),
+    Mutant(
+        "a withdrawn model's next needs an owner",
+        "gate/people_checks.py",
+        "    if people.withdrawn and not people.signed_by:\n",
+        "    if False:\n",
+        ROLLBACK,
+        "after_a_withdrawal",
     ),
     Mutant(
         "the champion's file says whether it is held",

@@ -63,8 +63,8 @@ PRODUCTION = (
     Mutant(
         "the old chain is verified again",
         "rollback.py",
-        "decision=verify_decision(",
-        "decision=(lambda *_, **__: None)(",
+        "decision = verify_decision(",
+        "decision = (lambda *_, **__: None)(",
         ROLLBACK,
         "learned_from_are_verified",
     ),

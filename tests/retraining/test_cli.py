@@ -254,7 +254,7 @@ def test_show_refuses_what_is_no_digest_and_says_when_nothing_has_it(story: Work
         (["run", "small_filter", "--week", "2026-W60"], "expected an ISO week"),
         (["run", "small_filter", "--week", "2999-W01"], "lies in the future"),
         (["run", "small_filter", "--week", FIRST, "--leave-out", "x"], "has no source 'x'"),
-        (["predict", "small_filter", "rows.csv"], "has no champion yet"),
+        (["predict", "small_filter", "rows.csv"], "No version of small_filter serves"),
         (["verify", "small_filter"], "has no registry"),
         (["verify", "--root-key", "nowhere.pub.json"], "nowhere.pub.json is missing"),
         (["verify", "--store", "/nowhere/at/all"], "/nowhere/at/all"),

@@ -218,3 +218,6 @@ def test_the_champion_alias_follows_a_rollback_and_convicted_versions_are_marked
         for version in client.search_model_versions("name='returned'")
     }
     assert marked == {"1": None, "2": "true", "3": "true"}
+    withdrawn = {"sequence": 5, "verdict": "ROLLBACK", "champion": None, "version": 0}
+    mirror.rolled_back(entries[0].model_copy(update=withdrawn))
+    assert said == [] and client.get_registered_model("returned").aliases == {}

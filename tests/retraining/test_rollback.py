@@ -46,6 +46,7 @@ from tests.fixtures.workspace import (
     make_rows,
     make_workspace,
 )
+from tests.retraining.approvals.cases import add_people, key_of
 
 pytestmark = pytest.mark.slow  # whole weeks are run
 
@@ -239,6 +240,85 @@ def test_what_was_trained_on_convicted_rows_is_convicted_with_them(workspace: Wo
     assert roll_back(workspace, 2, convict=True).record.convicted == (3, 4)
 
 
+# --- no version serves ----------------------------------------------------------------------
+
+
+def test_a_withdrawn_model_serves_no_longer_and_may_come_back(workspace: Workspace) -> None:
+    before = loaded(workspace)
+
+    entry = roll_back(workspace, 0).record
+
+    newest = before.links[2].record
+    assert (entry.verdict, entry.version, entry.champion) == ("ROLLBACK", 0, None)
+    assert (entry.week, entry.spec, entry.convicted) == (newest.week, newest.spec, ())
+    after = loaded(workspace)
+    assert (after.serving, after.withdrawn) == (None, before.links[2])
+    assert roll_back(workspace, 3).record.champion == newest.champion
+    assert loaded(workspace).withdrawn is None
+    assert audited(workspace)[3:] == ["ROLLBACK", "ROLLBACK"]
+
+
+def test_the_first_version_is_convicted_where_none_takes_its_place(workspace: Workspace) -> None:
+    assert roll_back(workspace, 0, convict=True).record.convicted == (1, 2, 3)
+
+    registry = loaded(workspace)
+    assert (registry.standing, registry.accepted_blocks(FOURTH, window_weeks=8)) == ((), ())
+    request = json.loads(open_store(workspace.settings.store).read(asked_last(workspace)))
+    assert request["signatures"]
+    for version in (0, 1):
+        with pytest.raises(RollbackRefusedError, match="versions that may serve: none"):
+            ask(workspace, version)
+
+
+def asked_last(workspace: Workspace) -> str:
+    """Name of the envelope by which the newest entry was asked for."""
+    asked = loaded(workspace).links[-1].record.decision
+    return f"attestations/{asked.hex}.dsse.json"
+
+
+def test_withdraw_first_and_convict_when_it_is_known(workspace: Workspace) -> None:
+    roll_back(workspace, 0)
+    assert roll_back(workspace, 0, convict=True).record.convicted == (1, 2, 3)
+    assert audited(workspace)[3:] == ["ROLLBACK", "ROLLBACK"]
+
+
+@pytest.mark.parametrize("convict", [False, True], ids=["accepted history", "no history"])
+def test_after_a_withdrawal_the_next_model_needs_its_owners_signature(
+    workspace: Workspace, convict: bool
+) -> None:
+    """Else whoever can withdraw a model could pass another one that is compared with nothing."""
+    add_people(workspace)
+    owner = key_of(workspace, "olga")
+    workspace.steps().sign_spec(MODEL, why="before it was withdrawn: does not count", key=owner)
+    roll_back(workspace, 0, convict=convict)
+
+    held = workspace.run_week(FOURTH).gate.report
+    assert (held.verdict, held.champion) == ("HOLD", None)
+    (check,) = (check for check in held.checks if check.name == "spec")
+    assert check.observed == "not signed since version 3 was withdrawn"
+    workspace.steps().sign_spec(MODEL, why="start over", key=owner)
+    entry = workspace.run_week(FOURTH).entry
+
+    assert entry is not None and entry.record.version == 4
+    assert audited(workspace)[-2:] == ["HOLD", "PROMOTE"]
+
+
+def test_nothing_broken_stands_in_the_way_of_a_withdrawal(workspace: Workspace) -> None:
+    model = loaded(workspace).champion
+    assert model is not None
+    blob(workspace, model).write_bytes(b"{}")
+    assert roll_back(workspace, 0).record.version == 0
+
+
+def test_the_command_says_that_none_serves_and_how_to_start_over(workspace: Workspace) -> None:
+    done = call(workspace, "rollback", MODEL, "--to", "0", "--reason", WHY, "--convict")
+    assert "small_filter: no version serves, in place of version 3." in done.output
+    assert "Convicted of poison: 1, 2, 3." in done.output
+    assert "`retraining approve --spec small_filter" in " ".join(done.output.split())
+    said = call(workspace, "predict", MODEL, str(workspace.spec_file))
+    assert said.exit_code == 1 and "No version of small_filter serves" in said.stderr
+
+
 # --- what it refuses ------------------------------------------------------------------------
 
 
@@ -246,7 +326,6 @@ def test_what_was_trained_on_convicted_rows_is_convicted_with_them(workspace: Wo
     ("to_version", "convict", "said"),
     [
         (9, False, "has no version 9; versions that may serve: 1, 2, 3"),
-        (0, False, "has no version 0"),
         (-1, False, "has no version -1"),
         (3, False, "Version 3 of small_filter serves already; versions that may serve: 1, 2, 3"),
         (3, True, "No version of small_filter above 3 is left to be convicted"),
@@ -276,8 +355,9 @@ def test_nobody_rolls_back_without_a_reason(workspace: Workspace, reason: str) -
 
 def test_without_a_version_there_is_nothing_to_roll_back_to(tmp_path: Path) -> None:
     empty = make_workspace(tmp_path / "workspace")
-    with pytest.raises(RollbackRefusedError, match="no version 1; versions that may serve: none"):
-        ask(empty, 1)
+    for wanted in (0, 1):
+        with pytest.raises(RollbackRefusedError, match=r"no version .*may serve: none"):
+            ask(empty, wanted)
 
 
 def test_a_convicted_version_is_refused_with_those_that_may_serve(workspace: Workspace) -> None:

@@ -51,6 +51,8 @@ def test_it_is_started_by_hand_only_and_restores_where_the_promoters_key_is(dag:
         ({"week": "last week"}, False),
         ({"pattern": 0}, False),
         ({"dry_run": "no"}, False),
+        ({"withdraw": True}, True),
+        ({"withdraw": "yes"}, False),
         ({"reason": None}, False),
     ],
     ids=str,
@@ -125,6 +127,21 @@ def test_with_all_keys_it_runs_whole(run_dag: Any, workspace: Workspace) -> None
     assert outcome.xcom("incident") == registry.links[-1].record.decision
 
 
+@pytest.mark.slow
+def test_where_no_clean_version_is_left_the_form_withdraws_the_model(
+    run_dag: Any, workspace: Workspace
+) -> None:
+    key = workspace.home / "reviewers" / "anna.pem"
+    key.rename(workspace.settings.keys / "reviewer.pem")
+    old = {"source": "feed", "week": FIRST, "dry_run": False, "withdraw": True}
+
+    outcome = run_dag(workspace, build=build(), **old)
+
+    assert outcome.states == {"trace": "success", "incident": "success", "restore": "success"}
+    registry = workspace.steps().registry(workspace.model)
+    assert (registry.version, set(registry.convicted)) == (0, {1, 2})
+
+
 def execute(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, **form: Any) -> Any:
     """Execute the task `incident` with that form."""
     from retraining_airflow.operators import IncidentOperator
@@ -156,6 +173,7 @@ def test_red_says_what_to_do_in_one_sentence(
         f"retraining incident small_filter --source feed --week {SECOND}"
         """ --why 'it'"'"'s poison' --key REVIEWER.pem""" in said(**NEW)
     )
+    assert "--withdraw --why" in said(**NEW, withdraw=True)
     (workspace.home / "reviewers" / "anna.pem").rename(workspace.settings.keys / "reviewer.pem")
     assert "Name one thing" in said()
     assert "Name one thing" in said(source="feed", screening="ab")

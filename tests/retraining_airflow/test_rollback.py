@@ -64,12 +64,13 @@ def accepts(dag: Any, **form: Any) -> bool:
 def test_the_form_takes_a_version_and_a_reason(dag: Any) -> None:
     assert accepts(dag)
     assert accepts(dag, to_version=17, convict=True)
+    assert accepts(dag, to_version=0)
 
 
 @pytest.mark.parametrize(
     "form",
     [
-        *({"to_version": found} for found in (None, 0, -1, 1.5, "1", True, [1])),
+        *({"to_version": found} for found in (None, -1, 1.5, "1", True, [1])),
         *({"reason": found} for found in (None, "", "x", 7)),
         *({"convict": found} for found in (None, "yes", 1)),
     ],
@@ -165,6 +166,17 @@ def test_the_asset_says_which_version_serves(
     assert told["week"] == FIRST
     assert told["convicted"] == [2]
     assert told["registry_entry"] == two_versions.steps().registry(two_versions.model).head
+
+
+@pytest.mark.slow
+def test_the_asset_says_when_none_serves(
+    two_versions: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = two_versions.steps().request_rollback(two_versions.model, to_version=0, reason="a test")
+
+    told = restore(two_versions, monkeypatch, str(asked.attestation.digest))
+
+    assert (told["version"], told["model"], told["week"]) == (0, None, SECOND)
 
 
 @pytest.mark.slow

@@ -22,14 +22,17 @@ class People:
     """What people had said when a run started.
 
     Attributes:
-        champion_spec: Pipeline file that promoted the serving model; None before the first.
-        version: Of the serving model; 0 before the first.
+        champion_spec: Pipeline file that promoted the serving model, or the one that was withdrawn
+            and that none replaced; None before the first.
+        version: Of that model; 0 before the first.
+        withdrawn: Whether it serves no longer.
         signed_by: Owners who signed this run's pipeline file since the champion last changed.
         owners: Keys of role owner that could.
     """
 
     champion_spec: PipelineSpec | None
     version: int
+    withdrawn: bool = False
     signed_by: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
 
@@ -77,15 +80,16 @@ def people_when(
         and owners.get(entry.approver)
         == trust.named(entry.trust_list).keys_for(["owner"], entry.approver).get(entry.approver)
     }
-    serving = before.serving
+    champion = before.serving or before.withdrawn
     champion_spec = None
-    if serving is not None:
-        named = serving.record.spec
+    if champion is not None:
+        named = champion.record.spec
         # With today's code: a setting that a release added is no change of anybody's.
         champion_spec = parse_spec(parse_json(store.get(named)), origin=str(named))
     return People(
         champion_spec=champion_spec,
-        version=before.version,
+        version=champion.record.version if champion else 0,
+        withdrawn=before.withdrawn is not None,
         signed_by=tuple(sorted(signed)),
         owners=tuple(sorted(owners)),
     )

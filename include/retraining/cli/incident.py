@@ -16,6 +16,7 @@ from retraining.cli.common import (
     print_json,
     settings_of,
 )
+from retraining.cli.rollback import serves_sentence, start_over
 from retraining.cli.subjects import (
     JsonOption,
     KeyOption,
@@ -48,6 +49,12 @@ def incident(
     source: SourceOption = "",
     week: WeekOption = "",
     user: UserOption = "",
+    withdraw: Annotated[
+        bool,
+        typer.Option(
+            "--withdraw", help="Where no version is left without it, take the model out of service."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Sign nothing; say what would be done.")
     ] = False,
@@ -75,7 +82,7 @@ def incident(
         about = batches_of(steps, loaded.model, source)
     else:
         about = (subject_of(steps, loaded.model, screening, ids, pattern, source, week, user),)
-    done = steps.incident(loaded.model, about, why=why, key=key, dry_run=dry_run)
+    done = steps.incident(loaded.model, about, why=why, withdraw=withdraw, key=key, dry_run=dry_run)
     if as_json:
         print_json(_as_json(done))
     for line in _sentences(loaded.model, done):
@@ -93,20 +100,26 @@ def _sentences(model: str, done: IncidentOutcome) -> list[str]:
         said.append(
             f"{plan.stuck_sentence} {'Would be put' if dry else 'It is'} on record all the same."
         )
-    elif not plan.restore_to:
-        said.append(f"Version {plan.serving} serves on: it did not learn from it.")
+    elif not plan.rolls_back:
+        said.append(
+            f"Version {plan.serving} serves on: it did not learn from it."
+            if plan.serving
+            else "No version serves."
+        )
     elif dry:
-        said.append(f"Would restore version {plan.restore_to}, in place of {plan.serving}.")
+        wanted = f"restore version {plan.restore_to}" if plan.restore_to else "let none serve"
+        said.append(f"Would {wanted}, in place of version {plan.serving}.")
     elif done.missing:
         said.append(_next_step(model, done))
     else:
-        said.append(f"Version {done.serves} serves, in place of version {plan.serving}.")
-    if plan.restore_to:
+        said.append(f"{serves_sentence(done.serves)}, in place of version {plan.serving}.")
+        said += [start_over(model)] * plan.withdraws
+    if plan.rolls_back:
         listed = ", ".join(map(str, plan.convict))
         said.append(
             f"{'Would convict' if dry or done.missing else 'Convicted'}: {listed}."
             if listed
-            else "Convicts none: a version above the restored one did not learn from it."
+            else "Convicts none: a version that would be convicted did not learn from it."
         )
     if done.entry is not None:
         said.append(f"incident {done.entry.digest}")
@@ -135,5 +148,5 @@ def _as_json(done: IncidentOutcome) -> dict[str, Any]:
         "convict": list(plan.convict),
         "serves": done.serves,
         "missing_key": done.missing or None,
-        "no_clean_version": plan.stuck,
+        "no_clean_version": plan.stuck or plan.withdraws,
     }

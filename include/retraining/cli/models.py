@@ -147,7 +147,7 @@ def predict(
     store, registry = _open_registry(settings, loaded.model)
     if registry.champion is None:
         raise ConfigError(
-            f"{loaded.model} has no champion yet. Promote one: `retraining run {loaded.model}"
+            f"No version of {loaded.model} serves. Promote one: `retraining run {loaded.model}"
             " --week …`."
         )
     rows = _read_rows(file, loaded)

@@ -22,7 +22,7 @@ from retraining.cli.common import (
 def rollback(
     ctx: typer.Context,
     spec: SpecArgument,
-    to: Annotated[int, typer.Option("--to", help="The version that shall serve.")],
+    to: Annotated[int, typer.Option("--to", help="The version that shall serve; 0: none.")],
     reason: Annotated[str, typer.Option(help="Why; it stands in the signed request.")],
     convict: Annotated[
         bool,
@@ -37,7 +37,8 @@ def rollback(
     """Let an older version serve again: a signed request, verified, appended to the registry.
 
     Needs the pipeline's key and the promoter's. Nothing is rewritten; the next weekly run is
-    compared with the restored version.
+    compared with the restored version. After --to 0 none serves until an owner signed the pipeline
+    file and a week is promoted.
     """
     settings, loaded = open_spec(settings_of(ctx), spec)
     told = errors() if as_json else output()
@@ -58,7 +59,7 @@ def rollback(
             }
         )
         return
-    serves = f"{entry.model}: version {entry.version} serves"
+    serves = f"{entry.model}: {serves_sentence(entry.version).lower()}"
     kept = asked.gives_up == asked.to_version
     told.print(serves + ("." if kept else f", in place of version {asked.gives_up}."), markup=False)
     if entry.convicted:
@@ -67,4 +68,21 @@ def rollback(
             " and the rows that they added are no accepted history any longer.",
             markup=False,
         )
+    if not entry.version:
+        told.print(start_over(entry.model), markup=False)
     told.print(f"request  {request.attestation.digest}\nentry    {link.digest}", markup=False)
+
+
+def serves_sentence(version: int) -> str:
+    """Which version serves, without a full stop."""
+    return f"Version {version} serves" if version else "No version serves"
+
+
+def start_over(model: str) -> str:
+    """What comes after a model was withdrawn."""
+    from retraining.approvals import sign_spec_command
+
+    return (
+        f"Have an owner sign the pipeline file (`{sign_spec_command(model)}`), then run the next"
+        " week: its challenger has no champion to be compared with."
+    )

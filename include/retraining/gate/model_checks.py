@@ -102,7 +102,7 @@ def _comparison(policy: GatePolicy, validation: ValidationReport) -> Iterator[Ch
         yield Check(
             name="comparison",
             verdict="PROMOTE",
-            observed="no champion yet",
+            observed="no champion",
             allowed="the first champion is judged by the absolute limits alone",
         )
         return

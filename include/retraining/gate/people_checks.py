@@ -21,10 +21,22 @@ def check_people(
 
 
 def check_spec(people: People, spec: PipelineSpec) -> Check | None:
-    """Whether an owner answers for what changed since the champion; None before the first."""
+    """Whether an owner answers for what changed since the champion; None before the first.
+
+    After a withdrawal an owner always has to: without a champion a challenger is compared with
+    nothing, and whoever can withdraw a model could pass the next one that way.
+    """
     if (champion := people.champion_spec) is None:
         return None
     allowed = f"the pipeline file of version {people.version}, or one that an owner signed"
+    if people.withdrawn and not people.signed_by:
+        return Check(
+            name="spec",
+            verdict="HOLD",
+            observed=f"not signed since version {people.version} was withdrawn",
+            allowed="a pipeline file that an owner signed since, as there is no champion",
+            next_step=_sign_it(people, spec.model),
+        )
     changed = changed_settings(champion, spec)
     asked = "on_changed_spec" in champion.approval.ask
     if changed and asked and not people.signed_by:

@@ -22,7 +22,7 @@ def sentence(decision: GateDecision, report_address: str, *, approve: str = "") 
     failed = decision.failed()
     if not failed:
         return f"{what} passed all {len(decision.checks)} checks{dry}; {where}"
-    kept = "the champion keeps serving" if decision.champion else "no model serves yet"
+    kept = "the champion keeps serving" if decision.champion else "no model serves"
     reasons = "; ".join(_reason(check) for check in failed[:_MAX_CHECKS])
     if (more := len(failed) - _MAX_CHECKS) > 0:
         reasons += f"; and {more} more"

@@ -99,7 +99,7 @@ def _headline(decision: GateDecision) -> str:
     serving = (
         "The champion keeps serving, so nothing is broken"
         if decision.champion
-        else "No model serves yet"
+        else "No model serves"
     )
     surely = [check for check in failed if check.verdict == "REJECT"]
     why = (

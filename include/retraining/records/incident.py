@@ -16,11 +16,11 @@ class IncidentEntry(Record):
         about: What turned out to be poison.
         why: Why it is held to be; it stands in the reviews and in the request, too.
         registry_head: Newest registry entry when this was found; None in an empty registry.
-        serving: The version that served then; 0 when none did.
+        serving: The version that served then; 0 when none did. It is taken back when it learned.
         learned: Versions that were trained on any of it and were not convicted yet.
         reviews: The reviews that confirm it, one for each of `about`, in that order.
-        restore_to: The newest version below `serving` that did not learn from it; 0 when
-            `serving` did not either, or when there is none.
+        restore_to: The newest version below `serving` that did not learn from it, if `serving`
+            did; 0 when there is none, and a rollback to it withdraws the model.
         convict: Versions that the rollback convicts; empty when it convicts none.
         rollback: The request for it; None when it needs none, or when nobody could sign one.
         reviewer: Key id of whoever signed.
@@ -46,8 +46,8 @@ class IncidentEntry(Record):
     def _check(self) -> Self:
         if len(self.reviews) != len(self.about):
             raise ValueError("every part of an incident is confirmed by one review")
-        if self.rollback is not None and not self.restore_to:
-            raise ValueError("a rollback needs a version to restore")
+        if self.rollback is not None and self.serving not in self.learned:
+            raise ValueError("only a serving version that learned from it is taken back")
         if not set(self.convict) <= set(self.learned):
             raise ValueError("only versions that learned from it are convicted")
         return self

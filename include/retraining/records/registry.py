@@ -21,13 +21,14 @@ class RegisteredBatch(Record):
 
 
 class RollbackRequest(Record):
-    """Somebody asks that an older version serves again.
+    """Somebody asks that an older version serves again, or that none does.
 
     Attributes:
         registry_head: The newest entry when it was asked: the request is good for no other.
-        gives_up: The version that serves now; `to_version` itself when others are convicted
-            while it serves.
-        to_version: The version that shall serve.
+        gives_up: The version that serves now, 0 when none does; `to_version` itself when others
+            are convicted while it serves.
+        to_version: The version that shall serve; 0: the one that serves is withdrawn, and none
+            takes its place.
         convict: Every standing version above `to_version` learned from poison: none of them is
             ever restored, and the rows that they added are accepted history no longer.
         spec: The pipeline file of the day, in the store: the old model has to fit it.
@@ -35,8 +36,8 @@ class RollbackRequest(Record):
 
     model: str
     registry_head: Digest
-    gives_up: int = Field(ge=1)
-    to_version: int = Field(ge=1)
+    gives_up: int = Field(ge=0)
+    to_version: int = Field(ge=0)
     convict: bool
     reason: str = Field(min_length=3)
     spec: Digest
@@ -50,9 +51,10 @@ class RegistryEntry(Record):
         decision: Payload digest of the gate's attestation, or of the rollback's request; used
             once.
         decision_report: Digest of the report that it names.
-        week, attempt, spec, policy: Of the run; of a rollback, those of the restored version.
-        champion: Manifest digest of the model that serves after this entry.
-        version: Number of the promotion that made it; 0 before the first.
+        week, attempt, spec, policy: Of the run; of a rollback, those of the restored version, or
+            of the one that was withdrawn.
+        champion: Manifest digest of the model that serves after this entry; None when none does.
+        version: Number of the promotion that made it; 0 when none serves.
         convicted: Versions that a rollback convicted of poison; empty for all other entries.
         approvals: Approvals by which a week that was held was promoted after all, in the order of
             their chain; empty for all other entries.

@@ -101,7 +101,7 @@ def _check_week(
             " Close a later week; the lines wait."
         )
     if registry.champion is None:
-        raise NothingToDo("There is no champion yet whose answers feedback could be about.")
+        raise NothingToDo("No version serves whose answers feedback could be about.")
 
 
 # --- read, decide, record -------------------------------------------------------------------

@@ -31,6 +31,8 @@ class IncidentPlan:
     """What an incident comes to, before anything is signed; see `IncidentEntry`.
 
     Attributes:
+        withdraw: Whether the serving version is taken out of service where no version is left
+            that did not learn from it.
         confirmed: The reviews that confirm it already, one for each of `about`; None: to be made.
     """
 
@@ -40,20 +42,32 @@ class IncidentPlan:
     learned: tuple[int, ...]
     restore_to: int
     convict: tuple[int, ...]
+    withdraw: bool
     confirmed: tuple[Digest | None, ...]
 
     @property
+    def rolls_back(self) -> bool:
+        """Whether the serving version is taken back."""
+        return self.serving in self.learned and (self.restore_to > 0 or self.withdraw)
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether none serves afterwards."""
+        return self.rolls_back and not self.restore_to
+
+    @property
     def stuck(self) -> bool:
-        """Whether the serving version learned from it and no version is left that did not."""
-        return self.serving in self.learned and not self.restore_to
+        """Whether the serving version learned from it and serves on, for want of another."""
+        return self.serving in self.learned and not self.rolls_back
 
     @property
     def stuck_sentence(self) -> str:
         """What people do when `stuck`."""
         return (
             f"No version is left that did not learn from it, so there is none to restore, and"
-            f" version {self.serving} still serves. Stop serving it by hand, then run the next"
-            " week: it trains without these rows."
+            f" version {self.serving} still serves. Withdraw it with the same command and"
+            " --withdraw, if no model is better than this one, or run the next week: it trains"
+            " without these rows."
         )
 
 
@@ -63,7 +77,7 @@ class IncidentOutcome:
 
     Attributes:
         entry: None after a dry run.
-        serves: The version that serves now.
+        serves: The version that serves now; 0 when none does.
         missing: Role whose key the rest needs and this machine does not hold; "" when nothing is
             left to do.
     """
@@ -80,6 +94,7 @@ def incident(
     about: Sequence[ReviewSubject],
     *,
     why: str,
+    withdraw: bool = False,
     key: Path | None = None,
     dry_run: bool = False,
 ) -> IncidentOutcome:
@@ -87,6 +102,7 @@ def incident(
 
     Args:
         about: What is poison; all of it is confirmed.
+        withdraw: Where no version is left without it, let none serve.
         key: The reviewer's private key; the installation's own when not given.
         dry_run: Only say what would be done.
 
@@ -98,13 +114,13 @@ def incident(
     """
     if len(why.strip()) < _SHORTEST_REASON:
         raise ReviewRefusedError("Say why: the reason goes on record.")
-    plan = plan_incident(bench, model, about)
+    plan = plan_incident(bench, model, about, withdraw=withdraw)
     if dry_run:
         return IncidentOutcome(plan=plan, entry=None, serves=plan.serving)
     entry = _on_record(bench, model, plan)
     if entry is None:
         entry = _put_on_record(bench, model, plan, why.strip(), key)
-    if not plan.restore_to:
+    if not plan.rolls_back:
         return IncidentOutcome(plan=plan, entry=entry, serves=plan.serving)
     missing = "pipeline" if entry.record.rollback is None else "promoter"
     if entry.record.rollback is None or not bench.keys.holds("promoter", bench.trust.latest):
@@ -113,7 +129,9 @@ def incident(
     return IncidentOutcome(plan=plan, entry=entry, serves=restored.record.version)
 
 
-def plan_incident(bench: Workbench, model: str, about: Sequence[ReviewSubject]) -> IncidentPlan:
+def plan_incident(
+    bench: Workbench, model: str, about: Sequence[ReviewSubject], *, withdraw: bool = False
+) -> IncidentPlan:
     """Trace everything and say what has to be done; signs nothing.
 
     The rollback convicts only when every version that it would convict did learn: a rollback
@@ -143,8 +161,10 @@ def plan_incident(bench: Workbench, model: str, about: Sequence[ReviewSubject]) 
         learned |= {*trace(bench, model, _traced(subject)).versions}
     standing = set(registry.standing)
     learned &= standing
-    to = _last_clean(registry, learned) if registry.version in learned else 0
+    serves_on = registry.version not in learned
+    to = 0 if serves_on else _last_clean(registry, learned)
     above = {number for number in standing if number > to}
+    taken_back = not serves_on and (to or withdraw)
     newest = {link.record.about: link for link in reviews.links}  # the later review wins
     return IncidentPlan(
         about=tuple(about),
@@ -152,7 +172,8 @@ def plan_incident(bench: Workbench, model: str, about: Sequence[ReviewSubject]) 
         serving=registry.version,
         learned=tuple(sorted(learned)),
         restore_to=to,
-        convict=tuple(sorted(above)) if to and above <= learned else (),
+        convict=tuple(sorted(above)) if taken_back and above <= learned else (),
+        withdraw=withdraw,
         confirmed=tuple(
             newest[one].digest if one in newest and newest[one].record.verb == "confirm" else None
             for one in about
@@ -179,7 +200,7 @@ def _on_record(bench: Workbench, model: str, plan: IncidentPlan) -> Link[Inciden
     known = next((link for link in reversed(links) if link.record.about == plan.about), None)
     if known is None or None in plan.confirmed:
         return None  # a confirmation that was taken back since has to be made again
-    if not plan.restore_to:
+    if not plan.rolls_back:
         done = known.record
         return known if set(plan.learned) <= set(done.learned) else None
     if known.record.registry_head != plan.registry_head:
@@ -201,7 +222,7 @@ def _put_on_record(
         for subject, there in zip(plan.about, plan.confirmed, strict=True)
     )
     request: Digest | None = None
-    if plan.restore_to and bench.keys.holds("pipeline", bench.trust.latest):
+    if plan.rolls_back and bench.keys.holds("pipeline", bench.trust.latest):
         asked = request_rollback(
             bench, model, to_version=plan.restore_to, reason=why, convict=bool(plan.convict)
         )

@@ -65,7 +65,7 @@ def monitor(
     _refuse_early_and_late(model, today, links)
     registry = bench.registry(model)
     if registry.serving is None:
-        raise NothingToDo(f"{model} has no champion yet, so there is nothing to watch.")
+        raise NothingToDo(f"No version of {model} serves, so there is nothing to watch.")
     with bench.workdir("monitoring") as workdir:
         result = _monitor(bench, spec, spec.monitoring, today, links, registry, workdir)
     trust = bench.trust.latest

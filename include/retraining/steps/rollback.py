@@ -1,5 +1,7 @@
 """Rollback: somebody's signed request, and the registry entry by which an older version serves.
 
+Or none serves: that is asked for as version 0.
+
 Two steps, because two keys sign: whoever asks does so with the pipeline's key, and only where the
 promoter's key is does the older version serve again. A kill between the two changes nothing.
 """
@@ -18,7 +20,7 @@ from retraining.recording import StepResult
 from retraining.records import RegistryEntry, RollbackRequest
 from retraining.registry import Registry
 from retraining.signed_chain import Link
-from retraining.spec import load_spec, parse_spec
+from retraining.spec import PipelineSpec, load_spec, parse_spec
 from retraining.step_requests import code_version
 from retraining.steps.pinning import pin_data
 from retraining.steps.workbench import Workbench
@@ -30,6 +32,7 @@ def request_rollback(
     """Put on record, signed, that somebody wants an older version to serve. Changes nothing yet.
 
     Args:
+        to_version: 0: none shall serve.
         convict: Every standing version above `to_version` learned from poison.
 
     Raises:
@@ -44,21 +47,19 @@ def request_rollback(
     request = rollback.ask(
         registry, to_version=to_version, convict=convict, reason=reason, spec=resolved
     )
-    reference = pin_data(bench, spec.reference, "reference")
-    restored = registry.promotions[to_version].record
+    named = rollback.named_by(registry, to_version).record
     result = recorder.conclude(
         "rollback",
         request,
         model=model,
-        week=restored.week,
+        week=named.week,
         request=rollback.request_digest(
             request, code=code_version(), trust_list=bench.trust.latest.digest
         ),
         started_on=started,
         inputs=rollback.named_inputs(request, registry),
         artefacts={"spec": resolved},
-        materials={"reference": reference}
-        | ({"model": restored.champion} if restored.champion else {}),
+        materials=_needed_to_serve(bench, spec, named) if to_version else {},
         policy=Digest.of(canonical_json(spec.policy())),
         memo=False,
     )
@@ -67,6 +68,13 @@ def request_rollback(
         f" [{result.attestation.digest}]"
     )
     return result
+
+
+def _needed_to_serve(
+    bench: Workbench, spec: PipelineSpec, promoted: RegistryEntry
+) -> dict[str, Digest]:
+    reference = pin_data(bench, spec.reference, "reference")
+    return {"reference": reference} | ({"model": promoted.champion} if promoted.champion else {})
 
 
 def restore(bench: Workbench, request: Digest) -> Link[RegistryEntry]:
@@ -91,7 +99,8 @@ def restore(bench: Workbench, request: Digest) -> Link[RegistryEntry]:
     trust = bench.trust.latest
     verified = rollback.verify_rollback(bench.store, bench.trust, request, registry, under=trust)
     entry = rollback.next_entry(verified, registry, trust)
-    _require_predictions(bench, verified.request, entry)
+    if entry.version:
+        _require_predictions(bench, verified.request, entry)
     chain = registry_chain(bench.store, bench.trust, registry.model)
     try:
         link = chain.append(entry, bench.keys.signer("promoter", trust))
@@ -101,7 +110,8 @@ def restore(bench: Workbench, request: Digest) -> Link[RegistryEntry]:
             " again if it is still wanted."
         ) from error
     bench.memory.remember(Registry(registry.model, (*registry.links, link)))
-    bench.log(f"rollback {registry.model}: version {entry.version} serves [{link.digest}]")
+    serves = f"version {entry.version}" if entry.version else "no version"
+    bench.log(f"rollback {registry.model}: {serves} serves [{link.digest}]")
     bench.mirror.rolled_back(entry)
     return link
 

@@ -77,6 +77,13 @@ def _form(spec: PipelineSpec) -> dict[str, Param]:
             title="Pattern",
             description="Number of the pattern that the screening found, from 1.",
         ),
+        "withdraw": Param(
+            False,
+            type="boolean",
+            title="Withdraw where no clean version is left",
+            description="Then none serves until a week is promoted again. Without it the version"
+            " that learned from it serves on.",
+        ),
         "dry_run": Param(
             True,
             type="boolean",

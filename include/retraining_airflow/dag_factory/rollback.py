@@ -38,9 +38,10 @@ def _form() -> dict[str, Param]:
     return {
         "to_version": Param(
             type="integer",
-            minimum=1,
+            minimum=0,
             title="Version",
-            description="The version that shall serve, as `retraining champions` numbers them.",
+            description="The version that shall serve, as `retraining champions` numbers them;"
+            " 0: none, the model is withdrawn.",
         ),
         "reason": reason(scheduled=False),
         "convict": Param(

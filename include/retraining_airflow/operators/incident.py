@@ -64,7 +64,14 @@ class TraceIncidentOperator(_OfForm):
         """Trace what the form names through all concluded runs."""
         form = context["params"]
         about = self.about(steps, form)
-        self._say(steps.incident(self.model, about, why=self.reason(form), dry_run=True).plan)
+        done = steps.incident(
+            self.model,
+            about,
+            why=self.reason(form),
+            withdraw=form.get("withdraw") is True,
+            dry_run=True,
+        )
+        self._say(done.plan)
         return ""
 
     def _say(self, plan: "IncidentPlan") -> None:
@@ -72,6 +79,11 @@ class TraceIncidentOperator(_OfForm):
         self.log.info("Versions that learned from it and are not convicted: %s.", learned)
         if plan.restore_to:
             self.log.info("Version %s would serve, in place of %s.", plan.restore_to, plan.serving)
+        elif plan.withdraws:
+            self.log.info(
+                "No version is left that did not learn from it: none would serve, in place of %s.",
+                plan.serving,
+            )
         elif plan.stuck:
             self.log.info("%s", plan.stuck_sentence)
         else:
@@ -97,7 +109,12 @@ class IncidentOperator(_OfForm):
                 "Nothing was signed: this worker holds no reviewer's key. On a reviewer's machine:"
                 f" {command} --key REVIEWER.pem"
             )
-        done = steps.incident(self.model, self.about(steps, form), why=reason)
+        done = steps.incident(
+            self.model,
+            self.about(steps, form),
+            why=reason,
+            withdraw=form.get("withdraw") is True,
+        )
         if done.missing == "pipeline":
             raise ConfigError(
                 f"Confirmed and on record, but version {done.plan.serving} still serves: this"
@@ -114,6 +131,8 @@ class IncidentOperator(_OfForm):
             for name in ("source", "week", "user", "screening", "pattern")
             if form.get(name)
         ]
+        if form.get("withdraw") is True:
+            options.append("--withdraw")
         why = f"--why {shlex.quote(reason)}"
         return " ".join(["retraining incident", self.model, *options, why])
 
@@ -122,7 +141,7 @@ class RestoreAfterIncidentOperator(RestoreOperator):
     """As `RestoreOperator`; skipped when the incident asked for no rollback."""
 
     def run_step(self, steps: "StepRunner", context: "Context") -> str:
-        """Let the last version serve that did not learn from it."""
+        """Let the last version serve that did not learn from it, or none."""
         if not self.request:
             raise NothingToDo("The version that serves did not learn from it, so it serves on.")
         return super().run_step(steps, context)

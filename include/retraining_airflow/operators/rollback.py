@@ -64,10 +64,10 @@ class RestoreOperator(RetrainingOperator):
         entry = steps.restore(digest)
         context["outlet_events"][champion_asset(self.model)].extra = {
             "version": entry.record.version,
-            "model": str(entry.record.champion),
+            "model": str(entry.record.champion) if entry.record.champion else None,
             "week": entry.record.week,
             "registry_entry": str(entry.digest),
             "convicted": list(entry.record.convicted),
         }
-        self.log.info("%s version %s serves.", self.model, entry.record.version)
+        self.log.info("%s: version %s serves.", self.model, entry.record.version or "none")
         return str(entry.digest)

@@ -1,11 +1,12 @@
 """Reviewers, owners, and a week that is held for want of holdout rows and nothing else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from retraining.approvals import approval_chain
 from retraining.digests import Digest
-from retraining.evidence import create_key
+from retraining.evidence import Role, create_key
 from retraining.evidence.keys import signer_from_file
 from retraining.keyring import NewKey, change_trust
 from retraining.records import ApprovalEntry
@@ -15,17 +16,17 @@ from tests.fixtures.workspace import Workspace
 WHY = "the holdout is small, and I looked at the rows"
 # The holdout of the small workspace has 400 rows.
 TOO_FEW_ROWS = {"gate": {"min_holdout_rows": 401}}
-NAMES = {"anna": "reviewer", "ben": "reviewer", "olga": "owner"}
+NAMES: dict[str, Role] = {"anna": "reviewer", "ben": "reviewer", "olga": "owner"}
 
 
-def add_people(workspace: Workspace) -> None:
-    """Two reviewers and an owner, with keys of their own on the trust list."""
+def add_people(workspace: Workspace, names: Mapping[str, Role] = NAMES) -> None:
+    """Two reviewers and an owner, or others, with keys of their own on the trust list."""
     folder = workspace.home / "people"
     if folder.exists():  # a server's workspace, which has several models
         return
-    for name in NAMES:
+    for name in names:
         create_key(folder / f"{name}.pem")
-    new = [NewKey(n, role, folder / f"{n}.pub.json") for n, role in NAMES.items()]  # type: ignore[arg-type]
+    new = [NewKey(name, role, folder / f"{name}.pub.json") for name, role in names.items()]
     change_trust(workspace.settings, add=new)
 
 

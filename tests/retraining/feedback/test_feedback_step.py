@@ -175,7 +175,7 @@ def test_without_a_champion_there_is_nothing_to_hold_feedback_against(
         entry.unlink()
     (workspace.home / "memory" / f"{MODEL}.head.json").unlink(missing_ok=True)
 
-    assert "There is no champion yet" in nothing(workspace)
+    assert "No version serves" in nothing(workspace)
 
 
 def test_a_champion_of_other_classes_is_not_compared(workspace: Workspace) -> None:

@@ -23,6 +23,7 @@ from retraining.records import BatchId, IncidentEntry, ReviewSubject, RollbackRe
 from retraining.steps import incident as step
 from retraining.steps.incident import IncidentOutcome
 from tests.fixtures.workspace import MODEL, WEEKS, Workspace
+from tests.retraining.approvals import cases as people
 from tests.retraining.reviews.cases import WHY, review
 
 pytestmark = pytest.mark.slow  # on a workspace with whole weeks
@@ -173,7 +174,7 @@ def test_where_every_version_learned_from_it_the_command_says_what_is_left_to_do
     said = command(workspace, "incident", MODEL, *subject, "--key", str(key_of(workspace))).stdout
 
     assert "No version is left that did not learn from it" in said
-    assert "version 2 still serves. Stop serving it by hand, then run the next week" in said
+    assert "version 2 still serves. Withdraw it with the same command and --withdraw" in said
     assert "It is on record all the same." in said and f"incident {head(workspace)}" in said
     assert "Convicted" not in said and audited(workspace) == 1
     assert workspace.run_week(WEEKS[2]).entry is not None
@@ -181,6 +182,42 @@ def test_where_every_version_learned_from_it_the_command_says_what_is_left_to_do
     assert steps.trace(MODEL, step.Traced(source="feed", week=FIRST)).versions == (1, 2)
     again = report(workspace, OLD)  # now there is nothing left to take back
     assert (again.plan.stuck, again.serves, len(entries(workspace))) == (False, 3, 1)
+
+
+def test_where_every_version_learned_from_it_the_model_can_be_withdrawn(
+    workspace: Workspace,
+) -> None:
+    """Also later than it was found; and the next model learns from none of the convicted weeks."""
+    report(workspace, OLD)
+
+    done = report(workspace, OLD, withdraw=True)
+
+    _, entry = entries(workspace)
+    assert (entry.serving, entry.restore_to, entry.convict) == (2, 0, (1, 2))
+    assert (done.serves, done.missing, done.plan.stuck) == (0, "", False)
+    assert state(workspace)[1:] == (1, 0)
+    assert report(workspace, OLD, withdraw=True).serves == 0
+    assert (len(entries(workspace)), audited(workspace)) == (2, 2)
+    workspace.deliver(WEEKS[2])
+    people.add_people(workspace, {"olga": "owner"})
+    workspace.steps().sign_spec(MODEL, why="start over", key=people.key_of(workspace, "olga"))
+    assert workspace.run_week(WEEKS[2]).entry is not None
+    assert workspace.steps().trace(MODEL, step.Traced(source="feed", week=FIRST)).versions == (1, 2)
+
+
+def test_a_withdrawal_waits_for_the_key_that_is_missing(workspace: Workspace) -> None:
+    key = without_key(workspace, "promoter")
+    options = ["--source", "feed", "--week", FIRST, "--why", WHY, "--key", str(key_of(workspace))]
+
+    said = command(workspace, "incident", MODEL, *options, "--withdraw").stdout
+
+    assert "Version 2 still serves" in said
+    assert f"`retraining rollback {MODEL} --to 0 --convict`" in said
+    key.rename(workspace.settings.keys / "promoter.pem")
+    said = command(workspace, "incident", MODEL, *options, "--withdraw").stdout
+    assert "No version serves, in place of version 2." in said
+    assert "Convicted: 1, 2." in said and f"retraining approve --spec {MODEL}" in said
+    assert audited(workspace) == 1
 
 
 def head(workspace: Workspace) -> Digest:

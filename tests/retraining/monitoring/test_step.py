@@ -351,7 +351,7 @@ def test_without_a_champion_there_is_nothing_to_watch(tmp_path: Path) -> None:
     add_traffic(workspace)
     workspace.edit_spec({"monitoring": {}})
 
-    with pytest.raises(NothingToDo, match="no champion yet"):
+    with pytest.raises(NothingToDo, match="No version of"):
         monitor(workspace, DAYS[0])
 
 

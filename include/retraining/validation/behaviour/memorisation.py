@@ -27,7 +27,7 @@ def memorisation(look: Look) -> BehaviourResult:
         return nothing_measured(
             "memorisation",
             MEASURE,
-            "there is no champion yet to compare the challenger with."
+            "there is no champion to compare the challenger with."
             if look.champion is None
             else "no new row names its user.",
         )

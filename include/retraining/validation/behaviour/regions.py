@@ -60,7 +60,7 @@ def regions(look: Look) -> BehaviourResult:
     """Find boxes in which the challenger surely is worse than the champion."""
     if look.champion is None:
         return nothing_measured(
-            "regions", MEASURE, "there is no champion yet to compare the challenger with."
+            "regions", MEASURE, "there is no champion to compare the challenger with."
         )
     judges = Rows.joined([look.judging, look.reference])
     if len(judges) < _MIN_TRUSTED:

@@ -9,7 +9,7 @@ from retraining.validation.behaviour.transplants import MEASURE, Measured, measu
 def transplant(look: Look) -> Measured:
     """Count new rows whose values turn the judging half for the challenger alone."""
     if look.champion is None:
-        why = "there is no champion yet to compare the challenger with."
+        why = "there is no champion to compare the challenger with."
         return Measured(nothing_measured("transplant", MEASURE, why))
     return measure_transplants(
         look,
