@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from retraining.audit import audit_incidents
@@ -363,6 +364,17 @@ def append(workspace: Workspace, key: Path, key_id: str, **lies: Any) -> None:
     chain.append(entry, signer_from_file(key, key_id))
 
 
+def test_an_incident_that_contradicts_itself_is_no_record(workspace: Workspace) -> None:
+    report(workspace, NEW)
+    for lies, said in (
+        ({"reviews": ()}, "confirmed by one review"),
+        ({"serving": 1}, "only a serving version that learned from it is taken back"),
+        ({"convict": (1,)}, "only versions that learned from it are convicted"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            append(workspace, key_of(workspace), "anna", **lies)
+
+
 def test_only_reviewers_record_incidents_and_in_no_others_name(workspace: Workspace) -> None:
     report(workspace, NEW)
     pipeline = workspace.settings.keys / "pipeline.pem"
@@ -377,7 +389,7 @@ def test_only_reviewers_record_incidents_and_in_no_others_name(workspace: Worksp
     [
         ({"reviews": (Digest.of(b"no review"),)}, "no review"),
         ({"about": (OLD,)}, "no review"),
-        ({"serving": 1}, "did not serve then"),
+        ({"serving": 1, "learned": (1, 2)}, "did not serve then"),
         ({"convict": ()}, "asks for another rollback"),
         ({"rollback": Digest.of(b"no request")}, "incident 2"),
     ],
