@@ -87,6 +87,7 @@ FROM airflow-packages AS airflow
 COPY pyproject.toml README.md requirements.lock requirements-trainer.lock ./
 COPY include ./include
 COPY dags ./dags
+COPY plugins ./plugins
 RUN --mount=type=bind,from=builder,source=/build/uv,target=/build/uv \
     /build/uv/bin/uv pip install -q --python /opt/venv/bin/python --no-deps --no-build-isolation \
         --no-cache -e . \

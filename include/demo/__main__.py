@@ -31,9 +31,10 @@ from demo.workspace_lock import Notebook, own_workspace
 from retraining.errors import RetrainingError
 from retraining.settings import Settings
 from retraining.store import open_store
+from retraining_airflow.naming import WEEKLY, dag_id_of
 
 MODEL = "spam_filter"
-DAG_ID = f"secure_retraining__{MODEL}"
+DAG_ID = dag_id_of(WEEKLY, MODEL)
 _REASON = "make demo"
 _INTERRUPTED = 130
 _FILE_WIDTH = 160  # characters, where no window cuts a line

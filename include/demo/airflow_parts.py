@@ -180,6 +180,7 @@ class Airflow:
             "RETRAINING_ROOT_KEY": settings.root_key,
             "RETRAINING_MEMORY": settings.memory,
             "RETRAINING_TRAINER_PYTHON": settings.trainer_python,
+            "RETRAINING_CONSOLE_URL": self.url,
         }
         if mlflow:
             own["MLFLOW_TRACKING_URI"] = mlflow

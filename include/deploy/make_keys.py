@@ -26,6 +26,7 @@ from retraining.trust_history import TrustHistory
 # Which roles sign where; everybody gets the root's public key, to verify with.
 HOLDERS = {
     "init": (),
+    "console": (),
     "default": ("pipeline",),
     "training": ("pipeline",),
     "promotion": ("promoter",),

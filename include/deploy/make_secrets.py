@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 WORKERS = ("default", "training", "promotion")
-SERVICES = ("init", *WORKERS)  # who talks to S3
+SERVICES = ("init", "console", *WORKERS)  # who talks to S3; the console only reads
 
 _AWS_CONFIG = """\
 [default]

@@ -25,6 +25,9 @@ class DagSettings(BaseSettings):
             trainer's environment; empty: Airflow's default queue.
         promotion_queue: RETRAINING_PROMOTION_QUEUE: queue of the worker that has the promoter's
             key: gate, promotion and rollback run there and nowhere else; empty: the default.
+        console_url: RETRAINING_CONSOLE_URL: where people open Airflow, if its API server has our
+            plugin and reads the store: a gate's log then links its page; empty: it names the
+            command that writes the page.
         retry_seconds: RETRAINING_RETRY_SECONDS: pause before a task that broke is tried again,
             doubled each time.
     """
@@ -34,6 +37,7 @@ class DagSettings(BaseSettings):
     training_pool: str = Field(default="default_pool", min_length=1)
     training_queue: str = ""
     promotion_queue: str = ""
+    console_url: str = Field(default="", pattern=r"^$|^https?://[^\s]+$")
     retry_seconds: float = Field(default=60, gt=0)
 
     @classmethod

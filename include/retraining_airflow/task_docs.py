@@ -69,9 +69,10 @@ It judges the last challenger that was trained: the second one, where rows were 
 is HOLD, unless the pipeline file says `gate.purge: promote`.
 
 **Green** is PROMOTE. **Red at once** is HOLD (not enough is known) or REJECT (it would do harm):
-the first line of the log names the checks that failed, with what was observed and what is allowed,
-and the next step. Usually: start the week again without the source that it names (form field
-*Sources to leave out*), or have its owner deliver it again.
+the log links the page of the decision, where it can be shown, and its error names the checks that
+failed, with what was observed and what is allowed, and the next step. Usually: start the week again
+without the source that it names (form field *Sources to leave out*), or have its owner deliver it
+again.
 
 Marking this task green promotes nothing: promotion reads the signed decision, not the colour."""
 

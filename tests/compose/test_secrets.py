@@ -128,6 +128,7 @@ def test_each_worker_gets_its_own_keys_and_only_promotion_the_promoters(
     }
     assert held == {
         "init": ["root.pub.json"],
+        "console": ["root.pub.json"],
         "default": ["pipeline.pem", "root.pub.json"],
         "training": ["pipeline.pem", "root.pub.json"],
         "promotion": ["promoter.pem", "root.pub.json"],

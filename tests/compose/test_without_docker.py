@@ -116,6 +116,7 @@ def test_a_week_is_promoted_with_the_documents_settings_and_commands_and_can_be_
             "/srv/retraining/airflow": str(home),
             "/srv/retraining/store": str(workspace.home / "store"),
             "/opt/retraining/dags": str(REPOSITORY / "dags"),
+            "/opt/retraining/plugins": str(REPOSITORY / "plugins"),
             "/opt/retraining/include/pipelines": str(workspace.spec_file.parent),
             "127.0.0.1:5432": f"127.0.0.1:{postgres}",
             "8080": str(port),
@@ -165,6 +166,12 @@ def test_a_week_is_promoted_with_the_documents_settings_and_commands_and_can_be_
         assert (state, set(states.values())) == ("success", {"success"})
         (entry,) = workspace.registry()
         assert (entry.verdict, entry.version) == ("PROMOTE", 1)
+        page = f"{server.url}/retraining/gate/{entry.decision.hex[:16]}"
+        lines = [line["event"] for line in server.log(dag_id, run_id, "gate")]
+        assert any(page in line for line in lines)
+        shown = httpx.get(page, headers=dict(server.client.headers), timeout=60)
+        assert (shown.status_code, "PROMOTE" in shown.text) == (200, True)
+        assert httpx.get(page, timeout=60).status_code == 401
     finally:
         for part in parts:
             part.terminate()

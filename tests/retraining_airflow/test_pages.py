@@ -63,11 +63,18 @@ def test_the_log_of_a_red_gate_shows_its_whole_sentence_without_scrolling(
 
     first = page.get_by_text("GateRefused: HOLD: shown_filter")
     first.wait_for()
-    address = page.get_by_text(workspace.registry()[-1].decision)
-    for shown in (first, address):
+    digits = workspace.registry()[-1].decision.hex[:16]
+    link = page.get_by_role("link", name=digits)
+    for shown in (first, link):
         right, bottom = shown.evaluate(_END_OF_TEXT)
         assert 0 < right < WIDTH
         assert 0 < bottom < HEIGHT
+    with page.context.expect_page() as opened:
+        link.click()
+    report = opened.value
+    report.get_by_role("heading", name="HOLD").first.wait_for()
+    assert "Screening" in report.inner_text("body")
+    report.close()
 
 
 def test_a_scheduled_dag_runs_from_its_form_which_demands_a_reason_and_on_its_schedule(

@@ -52,7 +52,7 @@ def test_a_week_is_promoted_and_a_poisoned_one_ends_in_a_red_gate_that_says_why(
     assert {"ingest[gateway]", "provenance[feed]"} <= set(states)
     (entry,) = workspace.registry()
     lines = [line["event"] for line in airflow_server.log(dag_id, run_id, "gate")]
-    assert any(entry.decision in line for line in lines)
+    assert any(entry.decision.hex[:16] in line for line in lines)
     (event,) = champion_events(airflow_server, workspace)
     assert event["extra"]["version"] == 1
     assert event["extra"]["model"] == entry.champion
@@ -65,7 +65,8 @@ def test_a_week_is_promoted_and_a_poisoned_one_ends_in_a_red_gate_that_says_why(
     assert headline.startswith(f"GateRefused: HOLD: weekly_filter {SECOND} was not promoted")
     assert "gateway" in headline
     assert "next: " in headline
-    assert f"retraining gate-report {workspace.registry()[-1].decision}" in headline
+    decision = workspace.registry()[-1].decision.hex[:16]
+    assert f"full report: {airflow_server.url}/retraining/gate/{decision}" in headline
     states = airflow_server.states(dag_id, run_id)
     assert (states["approve"], states["promote"]) == ("skipped", "upstream_failed")
     assert len(champion_events(airflow_server, workspace)) == 1

@@ -9,18 +9,31 @@ The page explains; it decides nothing and proves nothing by itself. `retraining 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from retraining.approvals import People
 from retraining.digests import Digest
+from retraining.errors import ArtifactMissingError
 from retraining.evidence import TrustList
 from retraining.gate_report.building import build_page
 from retraining.gate_report.page import Page
-from retraining.gate_report.reading import open_decision, read_signed
+from retraining.gate_report.reading import OpenedDecision, open_decision, read_signed
 from retraining.gate_report.rendering import render
 from retraining.records import GateDecision
 from retraining.store import Store
 
-__all__ = ["HTML", "JSON", "Page", "build_page", "open_decision", "page_of", "render", "store_page"]
+__all__ = [
+    "HTML",
+    "JSON",
+    "Page",
+    "StoredPage",
+    "build_page",
+    "open_decision",
+    "page_of",
+    "render",
+    "store_page",
+    "stored_page",
+]
 
 # Under these names the gate's record lists them.
 HTML = "gate_report.html"
@@ -58,3 +71,27 @@ def store_page(
     """Store the page and its JSON; return what the gate's record names: see `page_of`."""
     page = page_of(store, trust, people, decision, inputs)
     return {HTML: store.put(render(page)), JSON: store.put(page.to_json())}
+
+
+@dataclass(frozen=True)
+class StoredPage:
+    """A page as the gate stored it, and the model that it is about."""
+
+    model: str
+    content: bytes
+
+
+def stored_page(store: Store, decision: OpenedDecision, name: str) -> StoredPage:
+    """The page that a decision's signed record names.
+
+    Args:
+        name: `HTML` or `JSON`.
+
+    Raises:
+        ArtifactMissingError: It names none, as those of early releases, or the bytes are gone.
+        ArtifactTamperedError: They were changed.
+    """
+    named = decision.gate.attestation
+    if name not in named.artefacts:
+        raise ArtifactMissingError(f"The decision {named.digest} names no {name}.")
+    return StoredPage(named.model, store.get(named.artefacts[name]))

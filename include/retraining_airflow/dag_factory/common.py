@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from retraining.spec import PipelineSpec
+from retraining_airflow.naming import dag_id_of
 from retraining_airflow.notifications import OnFailure
 from retraining_airflow.settings import DagSettings
 
@@ -22,7 +23,7 @@ def new_dag(prefix: str, spec: PipelineSpec, settings: DagSettings, **kwargs: An
         kwargs: As for `DAG`: description, doc_md, schedule, params.
     """
     return DAG(
-        f"{prefix}__{spec.model}",
+        dag_id_of(prefix, spec.model),
         start_date=datetime(2024, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,

@@ -9,6 +9,7 @@ from retraining.spec import PipelineSpec
 from retraining_airflow import task_docs
 from retraining_airflow.dag_factory.common import new_dag, on_queue
 from retraining_airflow.dag_factory.forms import END, WEEK, reason
+from retraining_airflow.naming import WEEKLY
 from retraining_airflow.operators import (
     ApproveOperator,
     GateOperator,
@@ -30,7 +31,7 @@ _TRAINING_OVERHEAD = timedelta(minutes=10)  # reading rows, planning and storing
 def build_weekly(spec: PipelineSpec, settings: DagSettings) -> DAG:
     """Return the weekly DAG of one model."""
     with new_dag(
-        "secure_retraining",
+        WEEKLY,
         spec,
         settings,
         description=spec.description,

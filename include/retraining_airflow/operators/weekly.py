@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import TriggerRule
 
 from retraining.errors import EvidenceError, NothingToDo, RetrainingError
+from retraining_airflow.naming import CONSOLE, DIGITS
 from retraining_airflow.notifications import GateRefused, check_notifiers
 from retraining_airflow.operators.base import (
     RetrainingOperator,
@@ -12,11 +13,13 @@ from retraining_airflow.operators.base import (
     reason_of,
     shown_in_log,
 )
+from retraining_airflow.settings import DagSettings
 from retraining_airflow.xcom import digests_of, one_digest, parse_digests
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from retraining.digests import Digest
     from retraining.steps import RoundDigests, StepRunner
 
 
@@ -210,16 +213,24 @@ class GateOperator(RetrainingOperator):
             validation=one_digest("validate", self.validation) if self.validation else None,
             rounds=[_round(*outputs) for outputs in self.rounds if outputs[0]],
         )
-        digest = result.attestation.digest
+        digest, address = result.attestation.digest, _report_address(result.attestation.digest)
         said = sentence(
             result.report,
-            f"retraining gate-report {digest}",
+            address,
             approve=steps.commands_to_approve(digest) if result.report.verdict == "HOLD" else "",
         )
         if result.report.verdict != "PROMOTE":
+            # A line of its own: Airflow makes no links in the message of an exception.
+            self.log.info("Full report: %s", address)
             raise GateRefused(shown_in_log(said))
         self.log.info("%s", said)
         return digests_of([result])
+
+
+def _report_address(decision: "Digest") -> str:
+    if url := DagSettings.load().console_url.rstrip("/"):
+        return f"{url}{CONSOLE}/gate/{decision.hex[:DIGITS]}"
+    return f"retraining gate-report {decision}"
 
 
 def _round(purge: Any, training: Any, validation: Any) -> "RoundDigests":
