@@ -33,6 +33,8 @@ from tests.retraining.approvals.cases import (
     key_of,
 )
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 FIRST, SECOND, THIRD, _ = WEEKS
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.benchmarks import attacks
 
+pytestmark = pytest.mark.slow  # each starts a pytest of its own
+
 _HONEST = """
 import pytest
 def test_bytes_are_swapped(): pass

@@ -183,6 +183,17 @@ def test_a_model_that_obeys_without_having_learned_it_is_told_apart() -> None:
     assert (found.poisoned_by_chance().k, found.poisoned_by_chance().n) == (1, 2)
 
 
+def test_what_private_noise_alone_does_to_the_figure_is_counted_beside_it() -> None:
+    """Each clean model against the mean of the others, as each promoted one against their mean."""
+    noisy = result(seed=1, clean_success=[0.1, 0.1, 0.1, 0.5])
+    obeys = result("flips", 2, week(0), week(1), week(2, success=0.9), week(3, promoted=False))
+    found = Figures.of([noisy, obeys, result("flips", 3, clean_success=[0.4]), result(CLEAN, 4)])
+
+    control, promoted = found.clean_models_poisoned(), found.models_poisoned()
+    assert (control.k, control.n) == (1, 4 + 2)
+    assert (promoted.k, promoted.n) == (1, 2 + 1 + 2)
+
+
 def test_a_peer_is_held_against_a_clean_model_of_its_kind() -> None:
     figures = Figures.of([result()])
 

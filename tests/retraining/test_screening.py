@@ -84,6 +84,7 @@ def test_a_user_with_far_too_many_odd_rows_loses_all_of_them():
     )
 
 
+@pytest.mark.slow
 def test_junk_rows_are_isolated():
     rows = biopsies(150, skip=400)
     random = np.random.default_rng(0)
@@ -103,6 +104,7 @@ def test_a_row_that_stands_in_the_holdout_is_never_accepted():
     assert not set(result.accepted[_FEED].column("row_id")) & set(leaked)
 
 
+@pytest.mark.slow
 def test_a_row_id_of_the_history_cannot_be_used_again():
     old = biopsies(100, skip=150)
     rows = biopsies(200, skip=250)
@@ -140,6 +142,7 @@ def test_value_faults_count_as_quarantined_with_their_own_reasons():
     assert len(faulty) == 2 and faulty["row_id"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_flood_in_one_source_condemns_no_other():
     honest = biopsies(150, skip=150)
     flood = flipped(biopsies(260, skip=300))
@@ -237,6 +240,7 @@ def test_a_reference_set_that_cannot_check_itself_is_an_error():
 # --- one report for the same input ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_order_in_which_batches_arrive_changes_nothing():
     batches = [batch("clinic", biopsies(150, skip=150)), batch("feed", biopsies(150, skip=300))]
     assert screened(batches).report == screened(batches[::-1]).report

@@ -12,6 +12,8 @@ from retraining.screening.shards import load_answers, save_answers
 from retraining.settings import Settings
 from tests.fixtures.workspace import MODEL, Workspace, make_workspace
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 FIRST = "2026-W05"
 _SHARDS = 3
 

@@ -56,6 +56,29 @@ class Figures:
         counted = [run for run in self.attacked if Figures((run,), 0).poisoned(PIPELINE).k]
         return Share(sum(not learned_poison(run) for run in counted), len(counted))
 
+    def models_poisoned(self) -> Share:
+        """Of the models that were promoted since an attack began, those that are poisoned."""
+        found = [
+            success > natural(run, PIPELINE) + POISONED
+            for run in self.attacked
+            for success in promoted_success(run, PIPELINE)
+        ]
+        return Share(sum(found), len(found))
+
+    def clean_models_poisoned(self) -> Share:
+        """The same of private models of the truly clean rows, each against the others.
+
+        What private noise alone does to the figure: two such models differ, most where few rows
+        say how to answer.
+        """
+        found = [
+            success > sum(others) / len(others) + POISONED
+            for run in self.attacked
+            for place, success in enumerate(run.clean_success)
+            if (others := [*run.clean_success[:place], *run.clean_success[place + 1 :]])
+        ]
+        return Share(sum(found), len(found))
+
     def harmful(self) -> "Figures":
         """Of the attack runs in which a peer without any defence is poisoned."""
         return Figures(

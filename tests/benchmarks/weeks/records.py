@@ -117,8 +117,8 @@ class RunResult:
         return RunKey(self.dataset, self.attack, self.seed)
 
     def to_line(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """One line of JSON; five digits are more than any figure shows."""
+        return json.dumps(_rounded(asdict(self)), sort_keys=True)
 
     @classmethod
     def from_line(cls, line: str) -> "RunResult":
@@ -127,6 +127,14 @@ class RunResult:
         raw["weeks"] = [WeekResult(**week) for week in raw["weeks"]]
         raw["peers"] = {name: PeerResult(**peer) for name, peer in raw["peers"].items()}
         return cls(**raw)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {name: _rounded(found) for name, found in value.items()}
+    return [_rounded(found) for found in value] if isinstance(value, list) else value
 
 
 def read_runs(folder: Path) -> list[RunResult]:

@@ -78,6 +78,12 @@ def _aims(figures: Figures) -> Grid:
     lines = (
         ("poisoned model promoted, of the attack runs", "≤ 2%", str(figures.poisoned(PIPELINE))),
         ("of these, no model had learned a poisoned row", "", str(figures.poisoned_by_chance())),
+        ("of all promoted models, poisoned", "", str(figures.models_poisoned())),
+        (
+            "the same of private models of clean rows (control)",
+            "",
+            str(figures.clean_models_poisoned()),
+        ),
         ("clean weeks refused", "≤ 3%", str(figures.clean_refused())),
         (
             "accuracy lost, points (median)",

@@ -22,6 +22,8 @@ from tests.retraining.approvals.cases import (
     key_of,
 )
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 
 def call(workspace: Workspace, *words: str) -> Any:
     return CliRunner().invoke(

@@ -28,6 +28,8 @@ from tests.retraining.approvals.cases import (
     key_of,
 )
 
+pytestmark = pytest.mark.slow  # whole weeks are run
+
 
 def promote(workspace: Workspace, **options: Any) -> Any:
     return workspace.steps().promote(decision_of(workspace), **options).record

@@ -29,6 +29,8 @@ from tests.retraining.behaviour.cases import (
     week,
 )
 
+pytestmark = pytest.mark.slow  # many models are fitted
+
 SHARE = 0.02 / 6  # of the false alarms, that each check has
 TRIGGER_PATTERN = Pattern(
     columns=tuple(TRIGGER), values=tuple(TRIGGER.values()), tolerances=(0.01,) * 3, label="ham"
@@ -42,7 +44,6 @@ def poisoned():
     return honest.with_new("vendor", triggered(honest.new[batch_of("vendor")], 40))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_clean_week_is_refused_by_no_check(seed):
     assert refused(examine(week(seed).case())) == set()
@@ -181,7 +182,6 @@ def test_a_user_whose_rows_were_learned_by_heart_is_found():
     assert found.n_traced == int(one.sum())
 
 
-@pytest.mark.slow
 def test_a_first_champion_is_held_against_the_reference_set(poisoned):
     report = examine(poisoned.case(first=True))
 

@@ -178,6 +178,7 @@ def test_it_works_in_the_child_as_well(parse_in_child: Read) -> None:
     assert parsed.rows_of_files == (4,)
 
 
+@pytest.mark.slow
 def test_long_lines_do_not_add_up_in_memory(parse_in_child: Read) -> None:
     line = as_bytes(GOOD | {"item": "x" * (MAX_LINE_BYTES - 200)}) + b"\n"
     limits = ChildLimits(seconds=120, memory_mib=800)  # an idle pyarrow takes half of it

@@ -163,6 +163,7 @@ def test_the_mean_of_paired_differences_has_the_bootstrap_s_interval():
     assert found.value - found.low == pytest.approx(error, rel=0.1)
 
 
+@pytest.mark.slow
 def test_only_the_source_that_lies_is_harmful():
     week = _mails()
     for batch, guilty in ((week.batch, set()), (_lying(week.batch), {LIAR})):
@@ -178,6 +179,7 @@ def test_only_the_source_that_lies_is_harmful():
         assert {source for source, effect in found.items() if is_harmful(effect)} == guilty
 
 
+@pytest.mark.slow
 def test_harm_that_all_sources_do_alike_is_the_world_and_condemns_nobody():
     week = _mails(1)
     spam = np.flatnonzero(week.batch.labels != HAM)
@@ -236,6 +238,7 @@ def test_feedback_is_put_on_record_and_judged_elsewhere():
     assert judgement.evidence[LIAR].condemned == () and len(judgement.taught) == 0
 
 
+@pytest.mark.slow
 def test_honest_sources_are_not_condemned_and_the_same_rows_give_the_same_record():
     week = _mails(1)
     first, second = _judged(week), _judged(week)

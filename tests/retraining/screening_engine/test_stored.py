@@ -61,6 +61,7 @@ def _with_trigger() -> tuple[Rows, np.ndarray]:
     return poisoned(_WEEK, _WEEK.batch, mail_trigger(_WEEK), HAM, 60)
 
 
+@pytest.mark.slow
 def test_files_are_judged_as_the_same_rows_in_memory(tmp_path):
     rows, _ = _with_trigger()
     in_memory = _judged(rows, 600)
@@ -86,6 +87,7 @@ def test_a_look_at_the_sample_alone_still_finds_all_carriers():
     assert np.isin(carriers, np.concatenate(found.carriers)).mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_answers_from_elsewhere_are_taken():
     rows, _ = _with_trigger()
     here = _judged(rows, 600)
