@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
 from confinement import (
     containers_are_confined,
     only_promotion_has_the_promoters_key,
@@ -182,6 +183,11 @@ def poisoned_week(stack: Stack) -> None:
     headline = " ".join(errors[0]["error_detail"][0]["exc_value"].split())
     check(headline.startswith("HOLD"), f"the gate's headline: {headline}")
     say(f"{POISONED} refused: {headline[:160]}…")
+    (address,) = re.findall(r"full report: (\S+)", headline)
+    page = stack.api.get(address)
+    check(page.status_code == 200 and "HOLD" in page.text, f"{address}: {page.status_code}")
+    check(httpx.get(address).status_code == 401, f"{address} is shown to anybody")
+    say(f"its page opens in Airflow, for who is logged in: {address}")
 
 
 def _broken(stack: Stack, run_id: str) -> str:
