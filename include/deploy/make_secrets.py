@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 
 WORKERS = ("default", "training", "promotion")
-SERVICES = ("init", "console", *WORKERS)  # who talks to S3; the console only reads
+CONSOLE = "console"  # the API server, which shows pages of the store
+SERVICES = ("init", CONSOLE, *WORKERS)  # who talks to S3
 
 _AWS_CONFIG = """\
 [default]
@@ -29,7 +30,7 @@ region = us-east-1
 #     addressing_style = path
 """
 _AWS_CREDENTIALS = """\
-# May read and write objects and list the bucket; nothing here ever deletes.
+# May {may} objects and list the bucket; nothing here ever deletes.
 [default]
 aws_access_key_id =
 aws_secret_access_key =
@@ -76,7 +77,8 @@ def main(argv: list[str]) -> int:
         home = folder / "workers" / name
         (home / "keys").mkdir(parents=True, exist_ok=True)
         _write(home / "aws_config", _AWS_CONFIG)
-        _write(home / "aws_credentials", _AWS_CREDENTIALS, mode=0o644)
+        may = "read" if name == CONSOLE else "read and write"
+        _write(home / "aws_credentials", _AWS_CREDENTIALS.format(may=may), mode=0o644)
     for name, value in _secrets(folder).items():
         _write(folder / name, value)
     where = str(folder) if folder.is_absolute() else f"./{folder}"

@@ -20,7 +20,7 @@ from botocore.config import Config
 
 REPOSITORY = Path(__file__).parents[2]
 BUCKET = "retraining"
-SERVICES = ("init", "default", "training", "promotion")  # who has S3 credentials
+SERVICES = ("init", "console", "default", "training", "promotion")  # who has S3 credentials
 _PATH_STYLE = "[default]\nregion = us-east-1\ns3 =\n    addressing_style = path\n"
 _FINISHED = {"success", "failed"}
 
