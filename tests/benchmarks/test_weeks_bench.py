@@ -178,9 +178,11 @@ def test_a_model_that_obeys_without_having_learned_it_is_told_apart() -> None:
     taught = result("flips", 1, week(2, success=0.4, n_poison_trained=1), start=0)
     clean = result("flips", 2, week(2, n_poison_trained=3), start=0)
 
-    found = Figures.of([noise, taught, clean])
-    assert found.poisoned(PIPELINE).k == 2
-    assert (found.poisoned_by_chance().k, found.poisoned_by_chance().n) == (1, 2)
+    later = result("flips", 3, *noise.weeks, week(3, n_poison_trained=3), start=0)
+
+    found = Figures.of([noise, taught, clean, later])
+    assert found.poisoned(PIPELINE).k == 3
+    assert (found.poisoned_by_chance().k, found.poisoned_by_chance().n) == (2, 3)
 
 
 def test_what_private_noise_alone_does_to_the_figure_is_counted_beside_it() -> None:

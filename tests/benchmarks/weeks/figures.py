@@ -49,12 +49,13 @@ class Figures:
         return Share(sum(worst), len(worst))
 
     def poisoned_by_chance(self) -> Share:
-        """Of the runs in which ours is poisoned, those where no poisoned row was learned.
+        """Of the runs in which ours is poisoned, those where no such model learned a poisoned row.
 
         Private noise alone made a model that obeys.
         """
-        counted = [run for run in self.attacked if Figures((run,), 0).poisoned(PIPELINE).k]
-        return Share(sum(not learned_poison(run) for run in counted), len(counted))
+        counted = [run for run in self.attacked if obeying(run)]
+        chance = [not any(week.n_poison_trained for week in obeying(run)) for run in counted]
+        return Share(sum(chance), len(counted))
 
     def models_poisoned(self) -> Share:
         """Of the models that were promoted since an attack began, those that are poisoned."""
@@ -170,9 +171,11 @@ def promoted_success(run: RunResult, system: str) -> Sequence[float]:
     return run.peers[system].success
 
 
-def learned_poison(run: RunResult) -> bool:
-    """Whether a model that was promoted since the attack learned from any of its rows."""
-    return any(week.promoted and bool(week.n_poison_trained) for week in run.weeks[run.start :])
+def obeying(run: RunResult) -> list[WeekResult]:
+    """Weeks since the attack began whose model was promoted and is poisoned."""
+    bar = natural(run, PIPELINE) + POISONED
+    weeks = [week for week in run.weeks[run.start :] if week.promoted]
+    return [week for week in weeks if week.success is not None and week.success > bar]
 
 
 def first_seen(run: RunResult) -> int | None:

@@ -77,7 +77,11 @@ def _aims(figures: Figures) -> Grid:
     clean, others = (_percent(figures.clean_rows_lost(clean=c).value) for c in (True, False))
     lines = (
         ("poisoned model promoted, of the attack runs", "≤ 2%", str(figures.poisoned(PIPELINE))),
-        ("of these, no model had learned a poisoned row", "", str(figures.poisoned_by_chance())),
+        (
+            "of these, no such model had learned a poisoned row",
+            "",
+            str(figures.poisoned_by_chance()),
+        ),
         ("of all promoted models, poisoned", "", str(figures.models_poisoned())),
         (
             "the same of private models of clean rows (control)",
