@@ -182,7 +182,8 @@ class MlflowMirror(Mirror):
             if entry.champion is None:
                 client.delete_registered_model_alias(entry.model, "champion")
 
-        self.promoted(entry)
+        if entry.champion is not None:
+            self.promoted(entry)
         self._guarded(write)
 
     # --- how it is written ------------------------------------------------------------------

@@ -333,7 +333,7 @@ def test_a_small_run_goes_through_the_real_steps_and_the_real_trainer(
         RunKey("breast_cancer", attack, 0), load("breast_cancer", None), SMALL, tmp_path
     )
 
-    assert RunResult.from_line(found.to_line()) == found
+    assert RunResult.from_line(found.to_line()).to_line() == found.to_line()
     assert [one.week for one in found.weeks] == list(range(found.n_weeks))
     for one in found.weeks:
         assert {"pin", "screening", "gate"} <= set(one.seconds)
