@@ -20,7 +20,6 @@ from botocore.config import Config
 
 REPOSITORY = Path(__file__).parents[2]
 BUCKET = "retraining"
-SERVICES = ("init", "console", "default", "training", "promotion")  # who has S3 credentials
 _PATH_STYLE = "[default]\nregion = us-east-1\ns3 =\n    addressing_style = path\n"
 _FINISHED = {"success", "failed"}
 
@@ -87,8 +86,7 @@ class Stack:
         (self.folder / "env").write_text(text)
         access, secret = secrets.token_hex(10), secrets.token_hex(20)
         _write(self.secrets / "s3_user", f"{access} {secret}\n")
-        for name in SERVICES:
-            own = self.secrets / "workers" / name
+        for own in (self.secrets / "workers").iterdir():
             _write(own / "aws_config", _PATH_STYLE)
             _write(
                 own / "aws_credentials",

@@ -59,12 +59,10 @@ class Figures:
 
     def models_poisoned(self) -> Share:
         """Of the models that were promoted since an attack began, those that are poisoned."""
-        found = [
-            success > natural(run, PIPELINE) + POISONED
-            for run in self.attacked
-            for success in promoted_success(run, PIPELINE)
-        ]
-        return Share(sum(found), len(found))
+        return Share(
+            sum(len(obeying(run)) for run in self.attacked),
+            sum(len(promoted_success(run, PIPELINE)) for run in self.attacked),
+        )
 
     def clean_models_poisoned(self) -> Share:
         """The same of private models of the truly clean rows, each against the others.
